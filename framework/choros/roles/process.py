@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from choros.app.app import App
 from choros.app.settings import NOTHING_SET, Settings
 from choros.roles.addresses import Addresses
-from choros.roles.http_face import Exposition, HttpPlace, facing_http, of_extra
+from choros.roles.http_face import HttpPlace, facing_http, of_extra
 from choros.roles.roles import OnBegun, RunningRole, open_role, run_together, stop_all
 from choros.runtime.host.vitals import Vitals
 from choros.runtime.host.watchdog import watching
 from choros.runtime.participant.participant import Participant
 from choros.runtime.subscriber.subscriber import Subscriber
+
+if TYPE_CHECKING:
+    from choros.roles.metrics import Metrics
 
 
 async def run_role(
@@ -38,20 +42,23 @@ async def run_role(
     given, it answers a supervisor and Prometheus; raises UsageError where nothing can listen there."""
     vitals = Vitals(role, path=health_file)
     async with AsyncExitStack() as stack:
-        if http:
-            await stack.enter_async_context(facing_http(http, vitals, _metrics_of(vitals)))
+        metrics = _metrics_of(app, vitals) if http else None
+        if http and metrics:
+            await stack.enter_async_context(facing_http(http, vitals, metrics))
         stack.push_async_callback(_end, asyncio.create_task(vitals.run()))
         parts = await open_role(app, role, addresses, stack, vitals, settings)
         vitals.receivers = parts
+        if metrics:
+            metrics.attach(parts)
         begun(partial(_stop_soon, parts, vitals), partial(_unfinished, parts))
         async with watching(app.services.values()):
             await run_together(parts)
 
 
-def _metrics_of(vitals: Vitals) -> Exposition:
+def _metrics_of(app: App, vitals: Vitals) -> Metrics:
     with of_extra():
-        from choros.roles.metrics import exposition
-    return partial(exposition, vitals)
+        from choros.roles.metrics import Metrics
+    return Metrics(app, vitals)
 
 
 async def _end(watching: asyncio.Task[None]) -> None:

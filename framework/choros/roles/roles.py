@@ -185,6 +185,7 @@ async def open_role(
             parts += await opening.service(app.service(local), "service")
     if role == "orchestrator" or (kind == "all" and (app.sagas or app.choreographies)):
         parts.append(await opening.orchestrator())
+    vitals.attendance = transport.attendance
     vitals.broker = lambda: transport.health  # from now on the role is open
     return parts
 

@@ -14,7 +14,7 @@ from choros.app.hearing import Rate
 from choros.app.outbox import Outbox
 from choros.app.resources import NO_RESOURCES, Resources
 from choros.app.settings import NOTHING_SET, Settings
-from choros.errors import ChorosError
+from choros.errors import ChorosError, Refused
 from choros.messages import Message
 from choros.runtime.host.call import apart
 from choros.runtime.host.threads import Threads
@@ -109,6 +109,8 @@ class Calls:
         self._running: set[_Running] = set()
         self._left: set[_Running] = set()
         self._cut_off: deque[_Running] = deque(maxlen=100)
+        self.meter: Callable[[str, float, str], None] | None = None
+        """Told of each call that ends, its seconds and its outcome, where somebody counts."""
 
     # --- places ---
 
@@ -174,8 +176,14 @@ class Calls:
         limits, one = self._of(handler), _Running(handler, envelopes, asyncio.get_running_loop().time())
         self._check_left(one, limits.left_behind)
         self._running.add(one)
+        outcome = "failed"
         try:
-            return await apart(work, limits.seconds, partial(self._leave_behind, one))
+            made = await apart(work, limits.seconds, partial(self._leave_behind, one))
+            outcome = "ok"
+            return made
+        except Refused:
+            outcome = "refused"
+            raise
         except TimeoutError:
             if _age(one) >= limits.seconds:
                 log.error("choros.handler.out_of_time", **_about(one))
@@ -186,6 +194,8 @@ class Calls:
             raise
         finally:
             self._running.discard(one)
+            if self.meter is not None:
+                self.meter(handler.name, _age(one), outcome)
 
     def _check_left(self, one: _Running, most: int) -> None:
         """What goes on could have its effect at any moment, so nothing is begun beside it under its key; and calls that

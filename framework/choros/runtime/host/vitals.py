@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter
 
 from choros.errors import ChorosError
+from choros.runtime.host.presence import AskQueue
 from choros.runtime.host.rooms import StoreRoom
 from choros.runtime.host.slots import Calls, Hanging
 from choros.sources import now
@@ -131,6 +132,8 @@ class Vitals:
         starting = Health("away", now(), "the role is starting")
         self.broker: Callable[[], Health] = lambda: starting
         """How it is, once the role is open."""
+        self.attendance: AskQueue | None = None
+        """Asks the broker how a queue is, once the role is open."""
         self.receivers: Sequence[Receiver] = ()
         self.calls: list[Calls] = []
         """Where handlers may hang."""

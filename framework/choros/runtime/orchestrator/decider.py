@@ -57,6 +57,8 @@ class Decider:
         self._make = fold
         self.look: FindKept | None = None
         """Where sagas wait for facts."""
+        self.meter: Callable[[Folded], None] | None = None
+        """Told of all that is settled, where somebody counts."""
         self.outboxes: Outboxes = Outboxes(store, transport, resend_after, scan_every, local, local_every)
         self._inbox: asyncio.Queue[Work | None] = asyncio.Queue()
         self.timers: Timers = Timers(store, self.fire)
@@ -186,6 +188,8 @@ class Decider:
         settled = [f for saga_id, f in folded.items() if f.transition is None or saga_id in committed]
         for fold in settled:
             await self._settle(fold)
+            if self.meter is not None:
+                self.meter(fold)
         for saga_id, transition in committed.items():
             self._send(transition, loaded.get(saga_id), now)
         await self._let_go_of_timers(folded, committed)

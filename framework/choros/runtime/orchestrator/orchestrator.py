@@ -165,6 +165,11 @@ class Orchestrator:
         await self.decider.close(max(LAST_SECONDS, deadline - loop.time()))
         log.info("choros.orchestrator.stopped", application=self._app.name)
 
+    @property
+    def reply_queues(self) -> Sequence[str]:
+        """Where what its sagas wait for comes."""
+        return list(self._address.queues)
+
     def stop(self) -> None:
         """Let `run` finish what is under way and return."""
         self._stopping.set()

@@ -78,7 +78,7 @@ class Participant:
         self._names = Names(namespace)
         self.queue: str = self._names.service_queue(service.name)
         """Where its commands come from."""
-        self._database = database
+        self.database: Database = database
         self._clock = clock
         self._prune_every = prune_every
         self._ages: Ages = ages or {"commands": settings.seconds("forget_after")}
@@ -111,7 +111,7 @@ class Participant:
     async def run(self) -> None:
         """Carry commands out until stopped; raises Misconfigured where that cannot work."""
         log.info("choros.participant.started", queue=self._names.service_queue(self._service.name))
-        forgetting = keep_forgetting(self._database, self._clock, self._ages, self._prune_every)
+        forgetting = keep_forgetting(self.database, self._clock, self._ages, self._prune_every)
         within = 0.0
         try:
             leaving = [self._outbox.run()] if self._outbox else []

@@ -105,7 +105,7 @@ class Subscriber:
     ) -> None:
         """What was handled is known for as long as `ages` says, else the service itself. `instance`: which process this
         is, where each of them hears every fact."""
-        self._service, self._database, self._cadence, self._clock = service, database, cadence, clock
+        self._service, self.database, self._cadence, self._clock = service, database, cadence, clock
         self._ages = ages or ages_of(service, settings)
         settings = settings.over(service.settings)
         prefetch, names = prefetch_for(service, settings), Names(namespace)
@@ -154,7 +154,7 @@ class Subscriber:
         background = [
             *(() if self._alone else (self._types.keep_announcing(),)),
             self.calls.keep_watching(),
-            keep_forgetting(self._database, self._clock, self._ages, self._cadence.prune_every),
+            keep_forgetting(self.database, self._clock, self._ages, self._cadence.prune_every),
         ]
         if self._outbox:
             background.append(self._outbox.run())
