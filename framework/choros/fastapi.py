@@ -1,6 +1,6 @@
 """What an HTTP front on FastAPI, or on bare Starlette, writes with, besides `choros`: needs `choros[api]`.
 
-front = Front(app, Addresses(broker="amqp://...", store="redis://..."))
+front = Front(app, Addresses.from_settings())
 api = FastAPI(lifespan=front.lifespan)
 front.add_problems(api)
 
@@ -51,21 +51,24 @@ _MEANINGS: tuple[tuple[type[ChorosError], int, str], ...] = (
     (Unreachable, 503, "A server does not answer. Ask again: what was asked for is done once."),
 )
 _RETRY_SECONDS, _LOOK_SECONDS = 1, 0.1
+SOON = timedelta(seconds=5)
+"""Callers, and proxies on the way, give up after some more."""
 
 
 class Front:
     """A client of one application, for as long as an HTTP application runs."""
 
-    def __init__(self, app: App, addresses: Addresses, *, name: str = "http") -> None:
-        """`name`: how the broker shows its connections."""
-        self._app, self._addresses, self._name = app, addresses, name
+    def __init__(self, app: App, addresses: Addresses, *, name: str = "http", patience: timedelta = SOON) -> None:
+        """`name`: how the broker shows its connections. `patience`: how long a request waits for a broker or store that
+        does not answer, which is a problem then, 503."""
+        self._app, self._addresses, self._name, self._patience = app, addresses, name, patience
         self._client: Client | None = None
 
     @asynccontextmanager
     async def lifespan(self, api: Any) -> AsyncIterator[None]:
         """The `lifespan` of the HTTP application, or a part of it: connects before the first request, closes after the
         last. Raises BrokerUnreachable or StoreUnreachable, and then nothing is served."""
-        async with client_of(self._app, self._addresses, name=self._name) as self._client:
+        async with client_of(self._app, self._addresses, name=self._name, patience=self._patience) as self._client:
             try:
                 yield
             finally:

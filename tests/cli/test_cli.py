@@ -215,7 +215,7 @@ class Plan(Message, name="test.plan"):
     ("given", "why"),
     [
         ("missing.json", "-i: that is no JSON; give the message itself, or - for standard input."),
-        ("{}", "The body is no test.plan.v1: who: missing, tags: missing."),
+        ("{}", "The body is no test.plan.v1: who is missing, tags is missing."),
         ("-", "The message is no UTF-8 text."),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from choros import Addresses, UsageError
 from choros.app.settings import SETTINGS
 from choros.cli import _command, environment
 from tests.cli.test_cli import Choros, choros
@@ -106,3 +107,37 @@ def test_without_the_package_it_says_which(choros: Choros, monkeypatch: pytest.M
     assert "pip install 'choros[settings]'" in choros("version").err
     monkeypatch.delenv("CHOROS_SETTINGS")
     assert choros("version").code == 0, "and who needs none has none"
+
+
+# --- what a program of one's own reads ---
+
+
+def test_a_program_finds_everything_where_the_commands_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "choros.env").write_text("CHOROS_BROKER=amqp://file/\nCHOROS_STORE=redis://file/\nCHOROS_HTTP=:1\n")
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "choros_broker").write_text("amqp://me:secret@broker/\n")
+    monkeypatch.setenv("CHOROS_SETTINGS", str(tmp_path / "choros.env"))
+    monkeypatch.setenv("CHOROS_SECRETS", str(secrets))
+    found = Addresses.from_settings()
+    assert (found.broker, found.store) == ("amqp://me:secret@broker/", "redis://file/")
+    monkeypatch.setenv("CHOROS_STORE", "redis://here/")
+    assert Addresses.from_settings().store == "redis://here/"
+    assert "CHOROS_BROKER" not in os.environ, "the environment is the program's"
+
+
+def test_a_program_without_a_broker_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="CHOROS_BROKER is set nowhere"):
+        Addresses.from_settings()
+    file = tmp_path / "choros.env"
+    file.write_text("CHOROS_BROKR=amqp://x\n")
+    monkeypatch.setenv("CHOROS_SETTINGS", str(file))
+    with pytest.raises(UsageError, match="Did you mean 'CHOROS_BROKR'"):
+        Addresses.from_settings()
+    monkeypatch.setenv("CHOROS_SETTINGS", "/nowhere")
+    with pytest.raises(UsageError, match="There is no file of settings '/nowhere'"):
+        Addresses.from_settings()
+    monkeypatch.delenv("CHOROS_SETTINGS")
+    monkeypatch.setenv("AMQP_URL", "amqp://x/")
+    monkeypatch.setenv("REDIS_URL", "redis://x/")
+    assert Addresses.from_settings() == Addresses("amqp://x/", "redis://x/")

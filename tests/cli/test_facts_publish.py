@@ -120,3 +120,18 @@ async def test_the_same_again_is_the_same_fact(amqp_url: str, namespace: str, tm
             assert found[0].source == f"/{namespace}/program/importer"
     finally:
         await remove(amqp_url, app.topology)
+
+
+@pytest.mark.usefixtures("imports")
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("{", "JSON: that is no JSON"),
+        ("{}", "order is missing"),
+        ('{"order": 7}', "order is no text"),
+    ],
+)
+def test_what_is_no_such_fact_is_said_in_words(body: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why) as caught:
+        said("OrderImported", body, "--key", "o7")
+    assert "a JSON object with the fields of OrderImported: order: str" in str(caught.value)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,8 @@ from choros import (
 )  # fmt: skip
 from choros.fastapi import Front, Seconds
 from choros.sources import saga_id_for
+from choros.store.memory.sagas import MemoryStore
+from tests.patience import PATIENCE
 
 
 class Brew(Message):
@@ -169,3 +172,26 @@ async def test_nobody_waits_for_nonsense(http: httpx.AsyncClient, wait: str) -> 
 async def test_a_front_that_is_not_open_says_so() -> None:
     with pytest.raises(UsageError, match=r"lifespan=front\.lifespan"):
         await Front(bar(), Addresses("memory://", "memory://", "memory://")).client()
+
+
+async def test_a_store_that_hangs_is_a_problem_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(*_: object) -> Any:
+        await asyncio.Event().wait()
+
+    front = Front(bar(), Addresses("memory://", "memory://", "memory://"), patience=timedelta(seconds=0.2))
+    api = FastAPI(lifespan=front.lifespan)
+    front.add_problems(api)
+
+    @api.post("/cups", status_code=202)
+    async def brew(order: Brew, client: Annotated[Client, Depends(front.client)]) -> Any:
+        return await front.answer(await client.start(coffee, order), location="/cups")
+
+    async with (
+        front.lifespan(api),
+        httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://bar") as http,
+    ):
+        monkeypatch.setattr(MemoryStore, "commit", hangs)
+        async with asyncio.timeout(PATIENCE):
+            said = await http.post("/cups", json={"cup": "c1"})
+    assert (said.status_code, said.headers["content-type"]) == (503, "application/problem+json")
+    assert "Ask again" in said.json()["title"]

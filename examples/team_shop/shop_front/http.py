@@ -64,6 +64,6 @@ def api_of(shop: App, addresses: Addresses, database: str) -> FastAPI:
 
 def api() -> FastAPI:
     """With what the environment says."""
-    addresses = Addresses(broker=os.environ["CHOROS_BROKER"], store=os.environ["CHOROS_STORE"])
+    addresses = Addresses.from_settings()
     shop = app.within(os.environ.get("CHOROS_NAMESPACE", app.namespace))
     return api_of(shop, addresses, os.environ["FRONT_DB"].replace("postgresql:", "postgresql+asyncpg:"))

@@ -6,17 +6,14 @@ a command reads its options, so each option that a variable sets is set by them 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from choros.app.settings import SETTINGS
 from choros.cli.output import TableRow
-from choros.errors import UsageError, shown, unknown
+from choros.errors import shown, unknown
+from choros.roles.settings_files import FILE, PREFIX, SECRETS, sources
 
-FILE, SECRETS = "CHOROS_SETTINGS", "CHOROS_SECRETS"
-"""The variables that name a file of settings, and a folder with a file for each secret."""
-PREFIX = "CHOROS_"
 _BESIDE = {
     "CHOROS_NAMESPACE": "another namespace than the application's own",
     "CHOROS_LOG_ERROR_TEXT": "0 leaves out the words of exceptions",
@@ -34,48 +31,10 @@ def settle(command: Callable[[], Any]) -> None:
     if not (os.environ.get(FILE) or os.environ.get(SECRETS)):
         return
     known = [*(name for names in variables(command()) for name in names), *_BESIDE]
-    for source, said in _sources(known):
+    for source, said in sources(known):
         for name, value in said.items():
             if name not in os.environ:
                 os.environ[name], _from[name] = value, source
-
-
-def _sources(known: Collection[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Secrets first."""
-    try:
-        from pydantic_settings import BaseSettings, DotEnvSettingsSource
-    except ModuleNotFoundError as error:
-        sentence = f"{FILE} and {SECRETS} need the package {error.name}."
-        raise UsageError(sentence, "pip install 'choros[settings]'.") from None
-    if folder := os.environ.get(SECRETS):
-        yield f"secret in {folder}", _checked(folder, _secrets(folder), known)
-    if file := os.environ.get(FILE):
-        if not Path(file).is_file():
-            raise UsageError(f"There is no file of settings {file!r}.", f"{FILE}=/etc/choros.env.")
-        try:
-            found = DotEnvSettingsSource(BaseSettings, env_file=file, env_file_encoding="utf-8").env_vars
-        except (OSError, UnicodeError) as error:
-            raise UsageError(f"The file of settings {file!r} cannot be read: {type(error).__name__}.") from None
-        said = {name.upper(): value or "" for name, value in found.items()}
-        yield f"file {file}", _checked(file, said, known)
-
-
-def _secrets(folder: str) -> dict[str, str]:
-    """The files there that are called as what is ours; others' secrets may lie beside them."""
-    try:
-        files = [one for one in Path(folder).iterdir() if one.name.upper().startswith(PREFIX) and one.is_file()]
-        return {one.name.upper(): one.read_text(encoding="utf-8").strip() for one in files}
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"The secrets in {folder!r} cannot be read: {type(error).__name__}.") from None
-
-
-def _checked(where: str, said: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
-    """What of it is ours."""
-    mine = {name: value for name, value in said.items() if name.startswith(PREFIX)}
-    for name in mine:
-        if name not in known:
-            raise UsageError(*unknown(f"{where}: there is no setting {name}.", name, known, "choros settings."))
-    return mine
 
 
 def variables(group: Any) -> dict[tuple[str, ...], str]:

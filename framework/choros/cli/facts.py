@@ -241,7 +241,7 @@ def _fact(program: Program, kind: str, body: str) -> Fact:
     known = {name: one for one in program.publishes for name in (one.type_name, one.__name__)}
     if kind not in known:
         raise UsageError(*unknown(f"program {program.name!r} publishes no {kind!r}.", kind, sorted(known)))
-    return message_of(known[kind], body)
+    return message_of(known[kind], body, "JSON")
 
 
 Every = Callable[[], AsyncIterator[Sequence[Envelope]]]

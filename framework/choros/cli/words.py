@@ -16,6 +16,14 @@ from choros.messages import Message
 from choros.saga.machine.instance import Status
 
 M = TypeVar("M", bound=Message)
+_FAULTS = (
+    (r": missing\b", " is missing"),
+    (r": string_type\b", " is no text"),
+    (r": (?:int|float)_(?:type|parsing)\b", " is no number"),
+    (r": bool_type\b", " is neither true nor false"),
+    (r"\bextra_forbidden\b", "it has a field more"),
+)
+"""The commonest faults, as pydantic and as a person calls them."""
 STATUSES: tuple[str, ...] = get_args(Status)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(?:\d+[smhd])+")
@@ -138,17 +146,24 @@ def writable(path: Path | None) -> None:
         raise UsageError(f"No file can be written at {path}.", "a file in a folder that is there.")
 
 
-def message_of(kind: type[M], given: str) -> M:
-    """The message typed, or on standard input (`-`); raises UsageError, which names the fields."""
+def message_of(kind: type[M], given: str, what: str = "-i") -> M:
+    """The message typed, or on standard input (`-`); raises UsageError, which names the fields. `what`: how the command
+    calls it."""
     try:
         return kind.from_json(sys.stdin.read() if given == "-" else given)
     except UnicodeError:
         raise UsageError("The message is no UTF-8 text.", fields_of(kind)) from None
     except MessageRejected as error:
         if "json_invalid" in error.sentence:
-            what = "that is no JSON; give the message itself, or - for standard input"
-            raise UsageError(f"-i: {what}.", fields_of(kind)) from None
-        raise UsageError(error.sentence, fields_of(kind)) from None
+            hint = "that is no JSON; give the message itself, or - for standard input"
+            raise UsageError(f"{what}: {hint}.", fields_of(kind)) from None
+        raise UsageError(_in_words(error.sentence), fields_of(kind)) from None
+
+
+def _in_words(sentence: str) -> str:
+    for code, words in _FAULTS:
+        sentence = re.sub(code, words, sentence)
+    return sentence
 
 
 def fields_of(kind: type[Message]) -> str:

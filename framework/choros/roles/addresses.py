@@ -15,7 +15,8 @@ from choros.app.app import App
 from choros.app.checks import check
 from choros.app.service import Service
 from choros.app.sessions import called_with
-from choros.errors import UsageError, shown
+from choros.errors import UsageError, shown, unknown
+from choros.roles.settings_files import PREFIX, set_somewhere
 from choros.runtime.host.call import apart, plainly
 from choros.store.barrier import Database, Job, Ok, Raised
 from choros.store.sagas import Store
@@ -33,6 +34,8 @@ _OF_SQLALCHEMY = ("postgresql+asyncpg", "postgresql+psycopg", "sqlite+aiosqlite"
 """Addresses of databases that SQLAlchemy speaks to, written as it has them."""
 _OF_SQLALCHEMY_IN_THREADS = ("postgresql+psycopg2", "sqlite+pysqlite")
 """The same, by drivers that block."""
+_VARIABLES = (("CHOROS_BROKER", "AMQP_URL"), ("CHOROS_STORE", "REDIS_URL"), ("CHOROS_DATABASE",))
+_SET_BROKER = "CHOROS_BROKER=amqp://user:password@host/, or that line in the file that CHOROS_SETTINGS names."
 _memory_brokers: dict[str, MemoryBroker] = {}
 
 
@@ -43,6 +46,18 @@ class Addresses:
     broker: str = DEFAULT_BROKER
     store: str = DEFAULT_STORE
     database: str = DEFAULT_DATABASE
+
+    @staticmethod
+    def from_settings() -> Addresses:
+        """Where `choros` commands find everything: CHOROS_BROKER (or AMQP_URL), CHOROS_STORE (or REDIS_URL) and
+        CHOROS_DATABASE, of the environment, of secrets and of a file of settings. Raises UsageError where no broker is
+        set, since the one on this machine is rarely meant, and for what cannot be read."""
+        found = set_somewhere()
+        broker, store, database = (next((found[one] for one in names if found.get(one)), "") for names in _VARIABLES)
+        if not broker:
+            mine = [name for name in found if name.startswith(PREFIX)]
+            raise UsageError(*unknown("CHOROS_BROKER is set nowhere.", "CHOROS_BROKER", mine, _SET_BROKER))
+        return Addresses(broker, store or DEFAULT_STORE, database or DEFAULT_DATABASE)
 
     def __repr__(self) -> str:
         return f"Addresses({shown(self.broker)!r}, {shown(self.store)!r}, {shown(self.database)!r})"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
@@ -70,19 +71,28 @@ class RunningRole(Receiver, Protocol):
         """Finish what is under way, then let `run` return."""
 
 
+PATIENT = timedelta(seconds=30)
+"""How long a call of a client may take, where nobody says."""
+
+
 @asynccontextmanager
-async def client_of(app: App, addresses: Addresses, *, name: str = "client") -> AsyncIterator[Client]:
-    """A client for starting and following sagas; what it starts is carried on by the orchestrators that run."""
+async def client_of(
+    app: App, addresses: Addresses, *, name: str = "client", patience: timedelta = PATIENT
+) -> AsyncIterator[Client]:
+    """A client for starting and following sagas; what it starts is carried on by the orchestrators that run. With so
+    much `patience` a store is waited for that does not answer."""
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(connected(addresses, app, name))
-        yield await _client_on(transport, app, addresses, stack)
+        yield await _client_on(transport, app, addresses, stack, patience)
 
 
-async def _client_on(transport: Transport, app: App, addresses: Addresses, stack: AsyncExitStack) -> Client:
+async def _client_on(
+    transport: Transport, app: App, addresses: Addresses, stack: AsyncExitStack, patience: timedelta = PATIENT
+) -> Client:
     store = await stack.enter_async_context(opened_store(addresses, app))
     schedules = await stack.enter_async_context(opened_schedules(addresses, app)) if app.schedules else None
     locks = await stack.enter_async_context(opened_locks(addresses, app)) if app.locks else None
-    client = Client(app, store=store, transport=transport, schedules=schedules, locks=locks)
+    client = Client(app, store=store, transport=transport, schedules=schedules, locks=locks, timeout=patience)
     return await stack.enter_async_context(client)
 
 
