@@ -11,6 +11,7 @@ import pytest
 from reference_services.demo.processes import ROLES
 from tests.end_to_end.order_files import COUNT, DROPPED, REJECTED, Invoices, write_invoices
 from tests.end_to_end.shop import Ended, choros, left_behind
+from tests.every_day import every_day
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +95,7 @@ def test_every_process_is_killed_in_one_run_or_another() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("roles", ALL_BUT_ONE, ids="+".join)
+@pytest.mark.parametrize("roles", every_day(ALL_BUT_ONE, ALL_BUT_ONE[:2], pytest.mark.nightly), ids="+".join)
 async def test_killed_processes_change_nothing(
     roles: tuple[str, ...], invoices: Invoices, tmp_path: Path, amqp_url: str, redis_url: str
 ) -> None:

@@ -40,7 +40,14 @@ def test_what_is_left_out_makes_no_difference(saga: Saga[Any], left: tuple[int, 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.long
-@pytest.mark.parametrize(("saga", "left"), [(trip_saga, (1, 1, 1)), (parcel_saga, (1, 1, 0)), (trip_saga, (2, 1, 0))])
+@pytest.mark.parametrize(
+    ("saga", "left"),
+    [
+        pytest.param(trip_saga, (1, 1, 1), marks=pytest.mark.nightly),
+        (parcel_saga, (1, 1, 0)),
+        pytest.param(trip_saga, (2, 1, 0), marks=pytest.mark.nightly),
+    ],
+)
 def test_what_is_left_out_makes_no_difference_with_several_budgets(saga: Saga[Any], left: tuple[int, int, int]) -> None:
     bounds = Bounds(Left(*left), acts=frozenset({"cancel", "retry"}))
     reduced, few = reached(saga, bounds)

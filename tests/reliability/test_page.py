@@ -25,7 +25,7 @@ def test_the_page_that_is_committed_was_measured_in_every_part() -> None:
 @pytest.mark.parametrize(
     ("name", "command", "words"),
     [
-        pytest.param("verify", ("verify", APP, "--mutants"), "| order | 1/1/1 | ", marks=pytest.mark.long),
+        pytest.param("verify", ("verify", APP, "--mutants"), "| order | 1/1/1 | ", marks=pytest.mark.nightly),
         ("simulation", ("sim", "run", APP, "--campaigns", "20"), "20 campaigns"),
     ],
 )

@@ -184,7 +184,9 @@ def test_one_retry_that_counts_for_all_is_found(scene: Scene, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     "plant",
-    every_day(PLANTS, [plant for plant in PLANTS if plant is not a_saga_that_waits_for_its_losers]),
+    every_day(
+        PLANTS, [plant for plant in PLANTS if plant is not a_saga_that_waits_for_its_losers], pytest.mark.nightly
+    ),
     ids=lambda plant: plant.__name__,
 )
 def test_a_planted_bug_shows(scene: Scene, monkeypatch: pytest.MonkeyPatch, plant: Plant) -> None:
