@@ -3,6 +3,7 @@
 ChorosError
 ├── DeclarationError          a saga, service or message that cannot work (raised at import)
 ├── UsageError                a command line, setting or address that means nothing
+│   ├── UnfitHeaders          headers of the user's own that cannot be sent
 │   └── DeclaredOtherwise     an act on a saga that this process does not know as it was begun
 ├── MessageRejected           a message off the wire that is not acceptable; it is parked, never raised to users
 ├── MessageUnwritable         a message whose own model fails to write it
@@ -98,6 +99,10 @@ class DeclarationError(ChorosError):
 
 class UsageError(ChorosError):
     """A command line, setting or address that means nothing."""
+
+
+class UnfitHeaders(UsageError):
+    """Headers of the user's own that cannot be sent: too many, too long, or called otherwise."""
 
 
 class DeclaredOtherwise(UsageError):

@@ -14,12 +14,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Query
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from choros.app.app import App
 from choros.errors import (
@@ -29,13 +29,18 @@ from choros.errors import (
     StartConflict,
     TokenUnknown,
     TooLate,
+    UnfitHeaders,
     Unreachable,
     UpdateRefused,
     UsageError,
 )  # fmt: skip
 from choros.roles.addresses import Addresses
+from choros.roles.http_face import of_extra
 from choros.roles.roles import client_of
 from choros.runtime.client.client import Client
+
+if TYPE_CHECKING:
+    from choros.roles.meters import Meters
 
 __all__ = ["Front", "Seconds"]
 
@@ -48,6 +53,7 @@ _MEANINGS: tuple[tuple[type[ChorosError], int, str], ...] = (
     (TooLate, 409, "It is too late for that."),
     (SagaNotFound, 404, "There is no such saga."),
     (TokenUnknown, 404, "There is nothing under this token."),
+    (UnfitHeaders, 422, "What the request says of itself cannot be passed on."),
     (Unreachable, 503, "A server does not answer. Ask again: what was asked for is done once."),
 )
 _RETRY_SECONDS, _LOOK_SECONDS = 1, 0.1
@@ -63,12 +69,15 @@ class Front:
         does not answer, which is a problem then, 503."""
         self._app, self._addresses, self._name, self._patience = app, addresses, name, patience
         self._client: Client | None = None
+        self._meters: Meters | None = None
 
     @asynccontextmanager
     async def lifespan(self, api: Any) -> AsyncIterator[None]:
         """The `lifespan` of the HTTP application, or a part of it: connects before the first request, closes after the
         last. Raises BrokerUnreachable or StoreUnreachable, and then nothing is served."""
         async with client_of(self._app, self._addresses, name=self._name, patience=self._patience) as self._client:
+            if self._meters:
+                self._client.metered(self._meters.folded)
             try:
                 yield
             finally:
@@ -99,10 +108,24 @@ class Front:
                         await asyncio.sleep(_LOOK_SECONDS)
         return ""
 
+    def add_metrics(self, api: Starlette, path: str = "/metrics") -> None:
+        """Answer Prometheus at this path: the sagas that were begun here, called as `choros run --http` calls them.
+        Before the application runs; needs `choros[http]`."""
+        with of_extra("Front.add_metrics"):
+            from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+            from choros.roles.meters import Meters
+        meters = self._meters = Meters()
+
+        async def metrics(_: Request) -> Response:
+            return Response(generate_latest(meters), headers={"content-type": CONTENT_TYPE_LATEST})
+
+        api.add_route(path, metrics)
+
     @staticmethod
     def add_problems(api: Starlette) -> None:
-        """Answer what choros raises in a request with problem details (RFC 9457): 404, 409 or 503. All else it raises
-        stays an error of the application, whose words are for no customer."""
+        """Answer what choros raises in a request with problem details (RFC 9457): 404, 409, 422 or 503. All else it
+        raises stays an error of the application, whose words are for no customer."""
         for kind, status, title in _MEANINGS:
             api.add_exception_handler(kind, _Problem(status, title))
 

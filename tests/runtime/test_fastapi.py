@@ -1,6 +1,7 @@
 """A front on FastAPI: it starts sagas, answers 202 with a location or waits so long, and says problems as problems."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -195,3 +196,34 @@ async def test_a_store_that_hangs_is_a_problem_soon(monkeypatch: pytest.MonkeyPa
             said = await http.post("/cups", json={"cup": "c1"})
     assert (said.status_code, said.headers["content-type"]) == (503, "application/problem+json")
     assert "Ask again" in said.json()["title"]
+
+
+async def test_it_tells_prometheus_of_the_sagas_that_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    front = Front(bar(), Addresses("memory://", "memory://", "memory://"))
+    api = FastAPI(lifespan=front.lifespan)
+    front.add_metrics(api)
+    asgi = httpx.ASGITransport(api)
+    async with front.lifespan(api), httpx.AsyncClient(transport=asgi, base_url="http://bar") as http:
+        await (await front.client()).start(coffee, Brew(cup="c1"))
+        said = await http.get("/metrics")
+    assert said.headers["content-type"].startswith("text/plain")
+    assert 'choros_sagas_started_total{saga="coffee"} 1.0' in said.text
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(UsageError, match=r"Front\.add_metrics needs the package prometheus_client"):
+        front.add_metrics(api)
+
+
+async def test_headers_that_cannot_be_passed_on_are_the_callers_mistake() -> None:
+    front = Front(bar(), Addresses("memory://", "memory://", "memory://"))
+    api = FastAPI(lifespan=front.lifespan)
+    front.add_problems(api)
+
+    @api.post("/cups", status_code=202)
+    async def brew(order: Brew, client: Annotated[Client, Depends(front.client)], tenant: str) -> Any:
+        return await client.with_headers({"tenant": tenant}).start(coffee, order)
+
+    asgi = httpx.ASGITransport(api)
+    async with front.lifespan(api), httpx.AsyncClient(transport=asgi, base_url="http://bar") as http:
+        said = [await http.post("/cups", params={"tenant": one}, json={"cup": "c1"}) for one in ("acme", "x" * 600)]
+    assert [one.status_code for one in said] == [202, 422]
+    assert said[1].json()["title"] == "What the request says of itself cannot be passed on."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from choros.callables import check_called, is_async, name_of
-from choros.errors import DeclarationError, UsageError
+from choros.errors import DeclarationError, UnfitHeaders
 from choros.wire.own_headers import Headers, written
 
 
@@ -33,12 +33,12 @@ Stamp = Callable[[SentMessage], Headers]
 
 
 def headers_text(headers: Headers) -> str:
-    """How they are sent; raises UsageError where nobody would take them."""
+    """How they are sent; raises UnfitHeaders where nobody would take them."""
     try:
         return written(headers)
     except ValueError as unfit:
         hint = '{"tenant": "acme"}: lower-case names, values of 1 to 512 printable characters, 1,024 in all.'
-        raise UsageError(f"These headers cannot be sent: {unfit}.", hint) from None
+        raise UnfitHeaders(f"These headers cannot be sent: {unfit}.", hint) from None
 
 
 def stamps_of(where: str, functions: Iterable[Any]) -> tuple[Stamp, ...]:

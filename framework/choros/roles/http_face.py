@@ -64,12 +64,12 @@ class HttpPlace:
 
 
 @contextmanager
-def of_extra() -> Iterator[None]:
+def of_extra(what: str = "--http") -> Iterator[None]:
     """What is imported here comes with an extra of the package; raises UsageError where that is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
-        raise UsageError(f"--http needs the package {error.name}.", "pip install 'choros[http]'.") from None
+        raise UsageError(f"{what} needs the package {error.name}.", "pip install 'choros[http]'.") from None
 
 
 @asynccontextmanager

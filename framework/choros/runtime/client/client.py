@@ -1,7 +1,7 @@
 """The client: starts sagas, waits for their outcome, and tells what became of them."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -47,7 +47,7 @@ from choros.runtime.orchestrator.signature import UNSIGNED, Signature
 from choros.runtime.orchestrator.start import Startable, sendable
 from choros.runtime.orchestrator.stuck import Declarations
 from choros.runtime.orchestrator.transition import Transitions
-from choros.runtime.orchestrator.work import Move, Start, Work, WorkDone
+from choros.runtime.orchestrator.work import Folded, Move, Start, Work, WorkDone
 from choros.saga.machine.inputs import (
     Act,
     CancelRequested,
@@ -245,6 +245,11 @@ class Client:
         client, own = copy(self), headers_text(headers)
         client._starts, client._beginning = replace(self._starts, own_headers=own), self._beginning.saying(own)
         return client
+
+    def metered(self, meter: Callable[[Folded], None]) -> Self:
+        """The same client, which says what it commits."""
+        self._decider.meter = meter
+        return self
 
     @property
     def schedules(self) -> ScheduleActs:

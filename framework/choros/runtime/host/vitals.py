@@ -202,6 +202,8 @@ class Vitals:
 
     async def _ask_stores(self) -> None:
         answers = await asyncio.gather(*map(self._answers, self._looks))
+        if self.stopping:  # what is closed does not answer
+            return
         silent = [name for name, answered in zip(self._looks, answers, strict=True) if not answered]
         self._store.note("away" if silent else "connected", f"no answer from the {silent[0]}" if silent else "")
 
