@@ -133,9 +133,10 @@ async def test_a_server_that_never_answers_is_given_up(opened: Opening) -> None:
         await store.close()
 
 
-def test_a_nonsense_address_is_a_usage_error() -> None:
+@pytest.mark.parametrize("address", ["redis://localhost/0?socket_timeout=soon", "redis://localhost/0?such=none"])
+def test_a_nonsense_address_is_a_usage_error(address: str) -> None:
     with pytest.raises(UsageError):
-        RedisStore("redis://localhost/0?socket_timeout=soon")
+        RedisStore(address)
 
 
 async def test_no_memory_refuses_a_transition_whole(

@@ -44,16 +44,14 @@ def rfc3339(seconds: float) -> str:
 
 def read_text(value: Any) -> str:
     """A String of 1 to 512 characters."""
+    # The quick look, six times as fast as the pattern, is enough for nearly all that comes.
+    if type(value) is str and 0 < len(value) <= LONGEST and value.isascii() and value.isprintable():
+        return value
     if isinstance(value, bytes):
         value = value.decode("utf-8")
-    if not isinstance(value, str) or not (_is_plain(value) or _TEXT.fullmatch(value)):
+    if not isinstance(value, str) or not _TEXT.fullmatch(value):
         raise ValueError
     return value
-
-
-def _is_plain(text: str) -> bool:
-    """Whether the quick look is enough: six times as fast as the pattern, and true of nearly all that comes."""
-    return 0 < len(text) <= LONGEST and text.isascii() and text.isprintable()
 
 
 def read_count(value: Any) -> int:

@@ -13,12 +13,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from redis import exceptions as redis_errors
-from redis.asyncio import BlockingConnectionPool, Connection
+from redis.asyncio import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from choros.errors import ChorosError, StoreMisconfigured, UsageError, shown
+from choros.store.redis.connections import Connections
 from choros.store.redis.errors import leads_elsewhere, named
 from choros.store.sagas import Room
 from choros.store.together import Together
@@ -54,7 +55,7 @@ class Script:
 
 
 class Server:
-    """A pool of connections to one Redis primary.
+    """One Redis primary, and the connections to it.
 
     redis-py repeats a command whose answer was lost: a commit would then meet itself and be told "conflict".
     Hence no retries here. Commands go out as given, several in one round trip.
@@ -68,11 +69,9 @@ class Server:
         """How often the address may have come to lead elsewhere."""
         self._made: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
         try:
-            self._pool = BlockingConnectionPool.from_url(
+            maker = ConnectionPool.from_url(
                 url,
-                max_connections=connections,
-                timeout=4 * timeout,
-                socket_timeout=timeout,
+                socket_timeout=None,  # it would make a task of each write; all that waits here has a bound of ours
                 socket_connect_timeout=timeout,
                 retry=Retry(NoBackoff(), 0),
                 decode_responses=True,
@@ -80,26 +79,28 @@ class Server:
                 maint_notifications_config=MaintNotificationsConfig(enabled=False),
                 **dialling.get(),
             )
-        except ValueError:
+            self._connections = Connections(maker, connections, timeout)
+        except (ValueError, TypeError):
             raise UsageError(f"The address {self.name} means nothing.", _ADDRESS_HINT) from None
 
     @asynccontextmanager
     async def link(self) -> AsyncIterator[Connection]:
         """A connection for oneself; redis-py's errors leave it as ours."""
         with self.naming_errors():
-            connection: Connection = await self._pool.get_connection()  # type: ignore[no-untyped-call] # redis-py has no types here
+            connection = await self._connections.take()
         try:
             await self._renewed(connection)
             yield connection
         finally:
-            await self._pool.release(connection)
+            self._connections.give_back(connection)
 
     async def _renewed(self, connection: Connection) -> None:
         """One from before the address may have come to lead elsewhere is made anew before it is used again."""
         if self._made.setdefault(connection, self._moved) != self._moved:
             with self.naming_errors():
                 await connection.disconnect(nowait=True)
-                await connection.connect()  # type: ignore[no-untyped-call] # redis-py has no types here
+                async with asyncio.timeout(self._timeout):
+                    await connection.connect()  # type: ignore[no-untyped-call] # redis-py has no types here
             self._made[connection] = self._moved
 
     async def talk(self, commands: Sequence[RedisCommand]) -> list[Any]:
@@ -120,9 +121,8 @@ class Server:
         with self.naming_errors():
             if not connection.is_connected:
                 raise redis_errors.ConnectionError
-            await connection.send_packed_command(_packed(connection, commands), check_health=False)
             try:
-                answers = await self._answers(connection, len(commands))
+                answers = await self._answers(connection, commands)
             except redis_errors.ConnectionError as error:  # redis-py raises some answers as if the connection were lost
                 self._look(error)
                 raise
@@ -139,16 +139,17 @@ class Server:
             self._moved += 1
         return elsewhere
 
-    async def _answers(self, connection: Connection, count: int) -> list[Any]:
+    async def _answers(self, connection: Connection, commands: Sequence[RedisCommand]) -> list[Any]:
         answers = []
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._timeout) as patience:
             since = loop.time()
-            for _ in range(count):
-                answers.append(await _answer(connection))
+            await connection.send_packed_command(_packed(connection, commands), check_health=False)
+            for _ in commands:
                 if (now := loop.time()) > since + self._timeout / 100:  # many answers may take long, each may not
                     since = now
                     patience.reschedule(now + self._timeout)
+                answers.append(await _answer(connection))
         return answers
 
     async def ask(self, *command: str | int | float) -> Any:
@@ -246,7 +247,7 @@ class Server:
     async def close(self) -> None:
         """Let what is under way arrive, then close every connection."""
         await self._together.close()
-        await self._pool.aclose()
+        await self._connections.close()
 
 
 def _packed(connection: Connection, commands: Sequence[RedisCommand]) -> list[bytes]:
