@@ -22,13 +22,17 @@ def analytics_service() -> Service:
     """The service with its handler. It writes through the subscriber's transaction, so a repeated fact counts once."""
     service = Service("analytics")
 
-    @service.prepares
-    async def create_table(db: Transaction) -> None:
-        await make_tables(db, Schema([_TABLE]))
-
-    @service.on(OrderConfirmed)
-    async def add_revenue(fact: OrderConfirmed, db: Transaction) -> None:
-        day = fact.placed_at[:10]
-        await sql(db).execute(_ADD, (day, fact.country, fact.total))
-
+    service.prepares(make_table)
+    service.on(OrderConfirmed)(add_revenue)
     return service
+
+
+async def make_table(db: Transaction) -> None:
+    """The service's own."""
+    await make_tables(db, Schema([_TABLE]))
+
+
+async def add_revenue(fact: OrderConfirmed, db: Transaction) -> None:
+    """Count this order in."""
+    day = fact.placed_at[:10]
+    await sql(db).execute(_ADD, (day, fact.country, fact.total))

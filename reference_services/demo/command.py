@@ -7,10 +7,11 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,8 @@ from choros.roles.loading import load_app
 from choros.telemetry.lines import configure_logging
 from reference_services.books import Books, read_books
 from reference_services.contracts import PlaceOrder
+from reference_services.demo.by_commands import ROLES as ROLES_BY_COMMANDS
+from reference_services.demo.by_commands import ProcessesByCommands
 from reference_services.demo.by_events import ROLES as ROLES_BY_EVENTS
 from reference_services.demo.by_events import ProcessesByEvents, one_process_by_events
 from reference_services.demo.one_process import one_process
@@ -48,16 +51,25 @@ class Variant(StrEnum):
     """Who sees to an order."""
 
     HYBRID = "hybrid"
+    ORCHESTRATED = "orchestrated"
     CHOREOGRAPHED = "choreographed"
 
 
 PARTS: Mapping[Variant, Mapping[str, Sequence[str]]] = {
-    Variant.HYBRID: ROLES, Variant.CHOREOGRAPHED: ROLES_BY_EVENTS,
+    Variant.HYBRID: ROLES, Variant.ORCHESTRATED: ROLES_BY_COMMANDS, Variant.CHOREOGRAPHED: ROLES_BY_EVENTS,
 }  # fmt: skip
 """The processes of each."""
+_SHOPS: Mapping[Variant, type[Processes]] = {
+    Variant.HYBRID: Processes, Variant.ORCHESTRATED: ProcessesByCommands, Variant.CHOREOGRAPHED: ProcessesByEvents,
+}  # fmt: skip
+_OPENED: Mapping[Variant, Callable[[Path, Addresses, Sequence[Service]], AbstractAsyncContextManager[Shop]]] = {
+    Variant.HYBRID: one_process, Variant.ORCHESTRATED: partial(one_process, orchestrated=True),
+    Variant.CHOREOGRAPHED: one_process_by_events,
+}  # fmt: skip
 _demo = Verbs(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 EXAMPLES = [
-    "demo", "demo --variant choreographed", "demo --postgres", "demo --orders online_retail.csv",
+    "demo", "demo --variant choreographed", "demo --variant orchestrated", "demo --postgres",
+    "demo --orders online_retail.csv",
     "demo --broker amqp://localhost/ --kill payment",
 ]  # fmt: skip
 
@@ -111,7 +123,7 @@ def demo(
     ] = None,
     variant: Annotated[
         Variant,
-        typer.Option(help="hybrid: commanded by a saga, then events; choreographed: by events alone"),
+        typer.Option(help="hybrid: commanded, then events; orchestrated: all by command; choreographed: all by events"),
     ] = Variant.HYBRID,
     postgres: Annotated[
         bool, typer.Option("--postgres", help="everything in PostgreSQL: that of --store, or one of its own")
@@ -231,13 +243,12 @@ async def _open_shop(options: Options, plugged: Plugged, report: Report) -> Asyn
     """A namespace of its own keeps this run apart from others on a shared broker and store."""
     services = [service for several in plugged.values() for service in several]
     if not options.own_processes:
-        opening = one_process if options.variant is Variant.HYBRID else one_process_by_events
-        async with opening(options.folder, options.addresses, services) as shop:
+        async with _OPENED[options.variant](options.folder, options.addresses, services) as shop:
             yield shop
         return
     namespace = f"shop-{uuid.uuid4().hex[:8]}"
     try:
-        kind, parts = Processes if options.variant is Variant.HYBRID else ProcessesByEvents, PARTS[options.variant]
+        kind, parts = _SHOPS[options.variant], PARTS[options.variant]
         opened = processes(options.folder, options.addresses, namespace, plugged, kind=kind, parts=parts)
         async with opened as many, watched(many, report):
             yield many

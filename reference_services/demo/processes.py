@@ -13,10 +13,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import ClassVar
 
 import httpx
 
-from choros import Addresses, ChorosError, Service
+from choros import Addresses, App, ChorosError, Service
 from choros.desk.timeline import timeline
 from choros.roles.addresses import connected, opened_store
 from choros.runtime.client.account import account_of
@@ -25,7 +26,6 @@ from reference_services.contracts import PlaceOrder
 from reference_services.demo.mails import caught_mails
 from reference_services.demo.shop import Placed
 from reference_services.order.app import app as order_app
-from reference_services.order.saga import order_saga
 from reference_services.sql import POSTGRESQL
 
 CHOROS = (sys.executable, "-m", "choros", "run")
@@ -50,6 +50,8 @@ WAIT_SECONDS = 60
 class Processes:
     """A shop of processes. Orders go in by HTTP, as a customer's would."""
 
+    application: ClassVar[App] = order_app
+    """Whose saga it is."""
     folder: Path
     addresses: Addresses
     namespace: str
@@ -142,8 +144,8 @@ class Processes:
 
     async def timeline(self, saga_id: str) -> Sequence[str]:
         """What happened to an order, as lines, read from the store."""
-        async with opened_store(self.addresses, order_app.within(self.namespace)) as store:
-            return list(timeline(await account_of(store, saga_id), order_saga))
+        async with opened_store(self.addresses, self.application.within(self.namespace)) as store:
+            return list(timeline(await account_of(store, saga_id), self.application.saga("order")))
 
     async def stop(self) -> None:
         """End every process that was started here, politely first."""

@@ -40,16 +40,18 @@ class Report:
 
     def opening(self, addresses: Addresses, file: OrderFile, own_processes: bool, folder: Path, variant: str) -> None:
         """Where everything runs, and what was not placed and why."""
-        tracked = variant == "hybrid"
+        tracked = variant != "choreographed"
         many = f"a process for each part{', two orchestrators' if tracked else ''}"
         layout = many if own_processes else "one process"
         commanded, members = "  commanded, tracked       ", "payment, inventory, shipping"
+        members += ", notifications, analytics" if variant == "orchestrated" else ""
+        untracked = "mails about what was undone" if variant == "orchestrated" else "notifications, analytics"
         self._say(
             f"choros {__version__} · {layout}",
             f"  broker    {_masked(addresses.broker)}",
             f"  store     {_near_store(_masked(addresses.store))}",
             *([f"{commanded}{members}"] if tracked else [f"  choreographed            {members}, orders"]),
-            "  event-driven, untracked  notifications, analytics",
+            f"  event-driven, untracked  {untracked}",
         )
         self._left_out(file, folder / "not-placed.txt")
         self._say("", f"placing {len(file.orders)} orders")
@@ -97,6 +99,7 @@ class Report:
         self, placed: Sequence[Placed], books: Books, seconds: float, folder: Path, store: str, variant: str
     ) -> None:
         """The outcomes, the books, and what to do next."""
+        checked = f"reference_services.{'order' if variant == 'hybrid' else variant}"
         reasons = Counter(one.reason for one in placed if one.status == "compensated")
         statuses = Counter(one.status for one in placed)
         rate = len(placed) / seconds if seconds else 0.0
@@ -111,8 +114,8 @@ class Report:
             *(["leaks     0: the books balance to the penny"] if books.balanced else _leaks(books)),
             "",
             f"next      the {'logs' if store.startswith(POSTGRESQL) else 'databases and logs'} are in {_near(folder)}",
-            *(_saga_list(store) if variant == "hybrid" else ()),
-            f"          {_command()} check reference_services.{'order' if variant == 'hybrid' else variant}",
+            *(_saga_list(store, checked) if variant != "choreographed" else ()),
+            f"          {_command()} check {checked}",
             "          README.md: your own saga, and the same on RabbitMQ and Redis",
         )
 
@@ -132,12 +135,12 @@ def _lines(books: Books) -> list[str]:
     ]
 
 
-def _saga_list(store: str) -> list[str]:
+def _saga_list(store: str, checked: str) -> list[str]:
     """Only a file outlives the run: on a server it is tidied away."""
     if not store.startswith("sqlite:///"):
         return []
     return [
-        f"          {_command()} saga list reference_services.order \\",
+        f"          {_command()} saga list {checked} \\",
         f"            --store {_near_store(store)}",
     ]
 

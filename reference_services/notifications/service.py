@@ -20,10 +20,15 @@ def notifications_service(mailer: Mailer, sent: SentMails) -> Service:
     service = Service("notifications")
 
     @service.on(OrderConfirmed, OrderRejected)
-    async def tell_customer(fact: OrderConfirmed | OrderRejected) -> None:
-        if await asyncio.to_thread(sent.has, message_id(fact)):
-            return
-        await mailer.send(letter(fact))
-        await asyncio.to_thread(sent.add, message_id(fact), fact.order_id, kind(fact))
+    async def tell(fact: OrderConfirmed | OrderRejected) -> None:
+        await tell_customer(mailer, sent, fact)
 
     return service
+
+
+async def tell_customer(mailer: Mailer, sent: SentMails, fact: OrderConfirmed | OrderRejected) -> None:
+    """Send the mail about this fact, unless it has gone before."""
+    if await asyncio.to_thread(sent.has, message_id(fact)):
+        return
+    await mailer.send(letter(fact))
+    await asyncio.to_thread(sent.add, message_id(fact), fact.order_id, kind(fact))

@@ -35,9 +35,9 @@ def main() -> int:
 async def _serve(options: argparse.Namespace) -> None:
     addresses = Addresses(broker=options.broker, store=options.store)
     book = OrderBook(options.database)
-    app = load_app("reference_services.order")
+    app = load_app(options.application)
     async with client_of(app, addresses, name="order") as client:
-        http = order_http(SagaDesk(client), book)
+        http = order_http(SagaDesk(client, app.saga("order")), book)
         config = uvicorn.Config(http, host=options.host, port=options.port, log_level="warning")
         await uvicorn.Server(config).serve()
 
@@ -48,6 +48,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--broker", default=setting("CHOROS_BROKER") or setting("AMQP_URL") or DEFAULT_BROKER)
     parser.add_argument("--store", default=setting("CHOROS_STORE") or setting("REDIS_URL") or DEFAULT_STORE)
     parser.add_argument("--database", default=setting("CHOROS_DATABASE") or "sqlite:///.choros/order.db")
+    parser.add_argument("--application", default="reference_services.order", help="whose saga `order` sees to an order")
     parser.add_argument("--host", default=setting("CHOROS_HOST") or "127.0.0.1")
     parser.add_argument("--port", type=int, default=setting("CHOROS_PORT") or "8000")
     return parser

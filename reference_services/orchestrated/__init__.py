@@ -1,0 +1,1 @@
+"""The same order with everything commanded: also what the hybrid lets subscribers do."""
