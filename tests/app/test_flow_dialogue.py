@@ -178,3 +178,18 @@ def test_what_is_undone_twice_says_nothing_the_second_time() -> None:
     test.expect("payment", shop.OutOfStock).is_withdrawn()
     test.expect("orders", shop.PaymentRefunded).says(of(shop.OrderFailed))
     test.expect_nothing()
+
+
+def test_what_is_about_another_key_belongs_to_another_flow() -> None:
+    test = begun()
+    other = shop.PaymentCharged(order_id="8")
+    said = refused(lambda: test.expect("payment", PLACED).says(other))
+    assert "payment.charge says PaymentCharged(order_id='8'), whose key is '8', in the flow of '7'." in said
+    assert test.told == (PLACED,)
+
+
+def test_a_key_that_is_of_the_start_alone_says_nothing_of_other_facts() -> None:
+    flow = order_flow(key=lambda fact: fact.order_id if isinstance(fact, shop.OrderPlaced) else fact.nothing)
+    test = begun(flow)
+    test.expect("payment", PLACED).says(shop.PaymentCharged(order_id="8"))
+    assert len(test.told) == 2

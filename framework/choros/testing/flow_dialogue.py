@@ -101,8 +101,19 @@ class FlowTest:
         self._handled |= {(number, at) for at, _ in self._unheard(number, self.flow.reactions[number])}
 
     def _tell(self, who: str, fact: Fact) -> None:
+        """What has another key than the start, as far as the declaration's function can say, is of another flow."""
+        begun, key = self._key(self._told[0] if self._told else fact), self._key(fact)
+        if key not in (None, begun):
+            self._fail(f"{who} says {_named(fact)}, whose key is {key!r}, in the flow of {begun!r}")
         self._history.append(f"{who} says {_named(fact)}")
         self._told.append(fact)
+
+    def _key(self, fact: Fact) -> object:
+        """What it is about; None where the function does not know this type."""
+        try:
+            return self.flow.key(fact)
+        except Exception:
+            return None
 
     def _fail(self, sentence: str) -> NoReturn:
         history = "\n".join(f"  {line}" for line in self._history) or "  nothing"
