@@ -385,3 +385,9 @@ def test_what_is_said_at_last_is_read_off_the_reaction() -> None:
     async def charge(placed: shop.OrderPlaced, db: Transaction) -> shop.PaymentCharged: ...  # type: ignore[empty-body] # nor this
 
     assert [one.gives_up for one in reactions_of([service])] == [shop.PaymentDeclined]
+
+
+def test_who_takes_part_may_begin_it_for_what_is_no_fact_of_it() -> None:
+    payment = payment_service()
+    reaction(payment, "order_again", Noted, publishes=shop.OrderPlaced)
+    assert Noted not in order_flow(payment).facts

@@ -13,12 +13,14 @@ from choros.cli.places import places
 from choros.errors import UsageError
 from choros.roles.addresses import connected, database_of
 from choros.roles.roles import publisher_of
+from choros.runtime.client.beginning import first_fact
 from choros.runtime.host.outbox_rows import OutboxRows
 from choros.store.barrier import Transaction, value_of
 from tests.cli.test_cli import Choros, choros
 from tests.desk import flow_app
 from tests.end_to_end.shop import remove
 from tests.facts.stage import moved
+from tests.simulation import flows
 
 __all__ = ["choros"]  # the fixture
 
@@ -82,6 +84,29 @@ def test_a_flow_as_far_as_it_can_be_read(choros: Choros) -> None:
     named = ("--database", "payment=sqlite:///payment.db", "--database", "sqlite:///nowhere/{service}.db")
     told = json.loads(choros("flow", "show", FLOW, "o1", "--broker", "memory://", *named, "-o", "json").out)
     assert told["to_come"][0]["standing"] == "unknown", "its inbox was not asked"
+
+
+async def paid_in_the_second_run(url: str) -> None:
+    """In the outbox of who takes the money."""
+    wanted = flows.Wanted(ticket="t1")
+    about = first_fact(flows.flow, wanted, namespace="box", source="/box/box", at=1.0, run=2)
+    database = database_of(flows.app, flows.money, url)
+    await database.open()
+
+    async def write(transaction: Transaction) -> None:
+        await OutboxRows("box", "money", about, transaction, lambda: 2.0).fact(flows.Paid(ticket="t1"))
+
+    (result,) = await database.run([write])
+    value_of(result)
+    await database.close()
+
+
+def test_of_several_runs_under_one_key_the_one_that_is_meant(choros: Choros) -> None:
+    asyncio.run(paid_in_the_second_run("sqlite:///{service}.db"))
+    where = ("--broker", "memory://", "--database", "sqlite:///{service}.db")
+    first = choros("flow", "show", "tests.simulation.flows", "t1", *where)
+    assert "Nothing is known of a flow 't1'" in first.err
+    assert choros("flow", "show", "tests.simulation.flows", "t1", "--run", "2", *where).out.startswith("◇ paid.v1")
 
 
 def test_nothing_known_says_where_it_was_not_looked(choros: Choros) -> None:

@@ -42,12 +42,13 @@ def _check_told(flow: FlowOutline, declared: Iterable[FlowReaction]) -> None:
 
 
 def _check_reached(flow: FlowOutline, declared: Iterable[FlowReaction]) -> None:
-    """A reaction that speaks of the flow's facts is meant for it, and must be called."""
+    """A reaction that speaks of the flow's facts is meant for it and must be called, unless it only begins it."""
     reached = [(one.service, one.hears) for one in flow.reactions]
     for one in declared:
         if (one.service, one.hears) in reached:
             continue
-        about = [fact for fact in (*one.hears, *one.tells, one.undoes) if fact in flow.facts]
+        told = [fact for fact in one.tells if fact is not flow.start]
+        about = [fact for fact in (*one.hears, *told, one.undoes) if fact in flow.facts]
         if about:
             lacking = named(fact for fact in one.hears if fact not in flow.facts)
             sentence = f"{flow.where}: {one.said} waits for {lacking}, which nobody publishes in it."

@@ -67,6 +67,9 @@ def flow_show(
         str, typer.Argument(metavar="ID", help="its id, the start key of its saga, or the key of its first fact")
     ],
     others: Others = None,
+    run: Annotated[
+        int, typer.Option(metavar="N", min=1, help="of several runs under the key of its first fact, which")
+    ] = 1,
     since: Annotated[
         str, typer.Option(metavar="WHEN", help="read the fact log from then on: '2h', '7d'; else all of it")
     ] = "",
@@ -85,7 +88,7 @@ def flow_show(
             broker, addresses("--store", store, DEFAULT_STORE), addresses("--database", database, DEFAULT_DATABASE),
             moment(since, now()) if since else None, so_far.at,
         )  # fmt: skip
-        tree, at = run_until_done(flow_seen(apps, places, flow))
+        tree, at = run_until_done(flow_seen(apps, places, flow, run))
     if output == "table":
         tell_lines(flow_lines(tree, at))
     else:

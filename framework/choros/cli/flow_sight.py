@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from choros.app.app import App
-from choros.app.flow_part import flow_id_of
+from choros.app.flow_part import FIRST_RUN, flow_id_of
 from choros.app.service import Service
 from choros.cli.places import Places, opened_inbox
 from choros.cli.waits import PATIENCE
@@ -39,8 +39,11 @@ class FlowPlaces:
     """Hears how many facts of the log were read."""
 
 
-async def flow_seen(apps: Sequence[App], places: FlowPlaces, typed: str) -> tuple[FlowTree, float]:
-    """The flow that goes by this id or key, and the moment of the look; raises SagaNotFound where nothing is known."""
+async def flow_seen(
+    apps: Sequence[App], places: FlowPlaces, typed: str, run: int = FIRST_RUN
+) -> tuple[FlowTree, float]:
+    """The flow that goes by this id or key, and the moment of the look; `run`: which of those with the key. Raises
+    SagaNotFound where nothing is known."""
     hearsay = hearsay_of(apps)
     async with AsyncExitStack() as stack:
         sight = _Sight(places, stack)
@@ -54,7 +57,7 @@ async def flow_seen(apps: Sequence[App], places: FlowPlaces, typed: str) -> tupl
             unreached=sight.unreached,
         )  # fmt: skip
         rows = await reading.read(
-            [*_ids(apps, typed), *[id for store in sight.stores for id in await store.refers(typed)]]
+            [*_ids(apps, typed, run), *[id for store in sight.stores for id in await store.refers(typed)]]
         )
         if not rows.facts and not rows.sagas:
             raise _nothing(typed, rows.unreached)
@@ -72,11 +75,11 @@ def _nothing(typed: str, unreached: Sequence[str]) -> SagaNotFound:
     return SagaNotFound(f"Nothing is known of a flow {typed!r}.{beside}", hint)
 
 
-def _ids(apps: Sequence[App], typed: str) -> list[str]:
+def _ids(apps: Sequence[App], typed: str, run: int) -> list[str]:
     """What may be meant: the flow's own id, its start key, or the key by which a program began it."""
     sources = [program_source(app.namespace, name) for app in apps for name in app.programs]
     flows = {(app.namespace, name) for app in apps for name, _ in app.choreographies}
-    begun = [flow_id_of(namespace, name, typed) for namespace, name in sorted(flows)]
+    begun = [flow_id_of(namespace, name, typed, run) for namespace, name in sorted(flows)]
     return [typed, *begun, *(about_id(source, typed) for source in sources)]
 
 

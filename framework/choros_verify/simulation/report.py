@@ -30,9 +30,11 @@ def summary(tally: Tally, scene: Scene, took: float) -> Iterator[str]:
     begun = " and ".join(f"{many} {what}" for many, what in ((sagas, "sagas"), (flows, "flows")) if many or not flows)
     yield f"{tally.runs} runs, {begun}, {sum(tally.struck.values())} faults, in {took:.0f} s;"
     yield f"  {tally.seconds / 86400:.1f} days of virtual time in {tally.steps} steps"
-    yield f"  sagas:  {_listed(tally.statuses)}"
+    if sagas:
+        yield f"  sagas:  {_listed(tally.statuses)}"
     yield f"  faults: {', '.join(f'{kind} {tally.struck[kind]}' for kind in scene.fault_kinds)}"
-    yield f"  moves:  {_listed(tally.edges)}"
+    if tally.edges:
+        yield f"  moves:  {_listed(tally.edges)}"
     if tally.acts:
         yield f"  acts:   {_listed(tally.acts)}"
     for missing in tally.missing(scene):

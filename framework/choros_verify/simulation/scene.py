@@ -144,7 +144,8 @@ class Scene:
     @property
     def fault_kinds(self) -> tuple[str, ...]:
         """What can strike in its runs."""
-        return kinds_of(frames=self.frames, stores=self.shares)
+        kinds = kinds_of(frames=self.frames, stores=self.shares)
+        return kinds if self.app.sagas else tuple(kind for kind in kinds if kind != "deploy")
 
     def world(self, plan: RunPlan) -> World:
         """The world of this plan, before anything has happened."""
