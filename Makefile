@@ -78,7 +78,7 @@ simulate-frames: $(VENV)/.dev ## the same with the RabbitMQ adapter and its clie
 	$(BIN)/choros sim run reference_services.order --frames --campaigns 10000 $(ARGS)
 	$(BIN)/choros sim run $(EVERY_NODE) --frames --campaigns 10000 $(ARGS)
 
-chaos: $(VENV)/.dev ## kill, cut, fill and empty real processes for 15 minutes (ARGS="--minutes 3", ARGS=--cluster, ARGS=--postgres)
+chaos: $(VENV)/.dev ## kill, cut, fill and empty real processes for 15 minutes (ARGS="--minutes 3", ARGS=--cluster, --postgres, --flows)
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 mutate: $(VENV)/.dev ## whether a test notices each small change of saga/ and the barrier (ARGS="--since HEAD~1")

@@ -28,7 +28,8 @@ def main() -> int:
         return 2
     seed = options.seed or random.randrange(1, 10**6)
     permits = seed % 2 == 1 if options.permissions == "seed" else options.permissions == "least"
-    plan = replace(plan_of(options.minutes, seed), permits=permits, postgres=options.postgres)
+    permits = permits and not options.flows  # whoever sets the broker up knows of the sagas' application only
+    plan = replace(plan_of(options.minutes, seed), permits=permits, postgres=options.postgres, flows=options.flows)
     folder = Path(options.folder or tempfile.mkdtemp(prefix="choros-chaos-")).resolve()
     make_field = partial(Single, postgres=options.postgres)
     campaign = clustered(plan, folder, _say) if options.cluster else Campaign(plan, folder, _say, make_field)
@@ -64,6 +65,7 @@ def _options() -> argparse.ArgumentParser:
         "--cluster", action="store_true", help="on three RabbitMQ nodes, which are killed and cut off too"
     )
     parser.add_argument("--postgres", action="store_true", help="with the sagas in PostgreSQL, which is hurt too")
+    parser.add_argument("--flows", action="store_true", help="with a flow that nobody orchestrates beside the sagas")
     parser.add_argument(
         "--permissions",
         choices=("least", "all", "seed"),

@@ -15,7 +15,7 @@ from choros import ChorosError
 from choros.roles.addresses import opened_store
 from choros.saga.machine.instance import Instance
 from choros.store.sagas import Store
-from tests.chaos import rooms
+from tests.chaos import outings, rooms
 from tests.chaos.administrator import APP, Administrator, Refused
 from tests.chaos.battlefield import POSTGRES, STORE, Battlefield, Single, in_thread, url_of
 from tests.chaos.checker import Verdict, Violation, Word, judge
@@ -49,6 +49,8 @@ class Plan:
     pace: float = 1.0
     postgres: bool = False
     """Whether the sagas are in PostgreSQL."""
+    flows: bool = False
+    """Whether a flow that nobody orchestrates is beside the sagas."""
     permits: bool = False
     """Each role with what `choros topology permissions` prints for it, and nothing else."""
 
@@ -101,7 +103,7 @@ class Campaign:
         self._wire = Wire(folder)
         load = (str(folder), str(plan.seed), str(plan.rate), str(plan.in_flight))
         self.administrator = Administrator(self._field, folder, permits=plan.permits)
-        self.crew = Crew(folder, self._services, self._field, self.administrator, self._wire, load)
+        self.crew = Crew(folder, self._services, self._field, self.administrator, self._wire, load, plan.flows)
         dice = random.Random(plan.seed)
         scene = Scene(self._field, self.crew, self.administrator, self._wire, dice, plan.pace)
         self.nemesis = Nemesis(scene, folder / "nemesis.jsonl", plan.small_every, plan.big_every, say)
@@ -177,6 +179,8 @@ class Campaign:
 
     async def _owing(self) -> bool:
         """Whether a fact has not left yet: one that was not confirmed is published again only after a while."""
+        if self.plan.flows and await outings.owing(self._databases):
+            return True
         async with opened_store(self.administrator.addresses, app) as store:
             return bool(await store.unsent("facts", time.time() + 3600, 1))
 
@@ -184,13 +188,27 @@ class Campaign:
         """Put the facts out again that were lost with their queues; whether none may be missing from now on."""
         if not self._lossy:
             return True
+        again = ("facts", "republish")
         try:  # by a role that may hardly do anything, if there are such
-            said = await self.administrator.choros("facts", "republish", APP, "--since", "1d", role="client")
+            for service, address in self._databases.items():
+                whose = ("--of", service, "--database", address)
+                said = await self.administrator.choros(*again, outings.APP, "--since", "1d", *whose)
+                self._say(f"  choros facts republish --of {service}: {said.strip()[-500:]}")
+            said = await self.administrator.choros(*again, APP, "--since", "1d", role="client")
         except Refused as refusal:
             self._say(f"  {refusal}")
             return False
         self._say(f"  choros facts republish: {said.strip()[-500:]}")
         return (await self._drain())[0]
+
+    @property
+    def _databases(self) -> Mapping[str, str]:
+        """Of those who take part in the flow, by their names."""
+        return outings.databases(self._services, self._redis) if self.plan.flows else {}
+
+    @property
+    def _redis(self) -> str:
+        return url_of(STORE, *self._field.address(STORE))
 
     @property
     def _lossy(self) -> list[tuple[float, float]]:
@@ -216,16 +234,21 @@ class Campaign:
             self._say(f"  {time.strftime('%H:%M:%S')} {shown}; {len(self.nemesis.done)} faults")
 
     async def _judge(self, republished: bool) -> tuple[Verdict, dict[int, Dossier], dict[int, list[str]]]:
-        redis = url_of(STORE, *self._field.address(STORE))
-        dossiers = await read_dossiers(self.folder, self._services, redis, self.plan.seed)
+        dossiers = await read_dossiers(self.folder, self._services, self._redis, self.plan.seed)
         async with opened_store(self.administrator.addresses, app) as store:
             words = await read_words(store)
             verdict = judge(dossiers, words, self._lossy, republished)
             otherwise = ((line.split(), line) for line in twice_answered(self.folder))
             verdict.violations += [Violation("unexpected", int(words_[1]), line) for words_, line in otherwise]
+            verdict.violations += await self._judge_outings(dossiers, verdict) if self.plan.flows else []
             guilty = sorted({one.number for one in verdict.violations})[:20]
             histories = {number: await _history(store, words[number].saga_id) for number in guilty if number in words}
         return verdict, dossiers, histories
+
+    async def _judge_outings(self, dossiers: dict[int, Dossier], verdict: Verdict) -> list[Violation]:
+        found = await outings.read_outings(self._services, self._redis)
+        verdict.outings = len(found)
+        return [Violation(*one) for one in outings.judge_outings(found, dossiers.values())]
 
     async def _strangers(self, depths: Mapping[str, int]) -> Account:
         parked = await look(self.administrator.addresses.broker, depths)

@@ -58,6 +58,8 @@ class Verdict:
     """By script and reason."""
     missing_facts: list[tuple[int, str]] = field(default_factory=list)
     """Voyage and subscriber: lost with a queue, and not published again."""
+    outings: int = 0
+    """Flows that have begun beside the voyages."""
     by_the_store_only: int = 0
     """Voyages without effects whose end only the store and lost facts could tell."""
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.chaos import outings
 from tests.chaos.administrator import Administrator
 from tests.chaos.battlefield import STORE, Battlefield, url_of
 from tests.chaos.wire import Wire
@@ -69,6 +70,8 @@ class Crew:
     wire: Wire
     load: Sequence[str]
     """Arguments of the load."""
+    flows: bool = False
+    """Whether a flow that nobody orchestrates is beside the sagas."""
     members: dict[str, Member] = field(default_factory=dict)
     ended: Counter[str] = field(default_factory=Counter)
     """Ends that nobody ordered, by `name: exit code`."""
@@ -94,6 +97,8 @@ class Crew:
             roles[name] = (*run, f"tests.chaos.services:{service}", "--role", f"service:{service}")
         for subscriber in ("journal", "gazette"):
             roles[subscriber] = (*run, f"tests.chaos.services:{subscriber}", "--role", f"subscriber:{subscriber}")
+        for name in outings.SERVICES if self.flows else ():
+            roles[name] = (*run, outings.APP, "--role", f"subscriber:{name}")
         roles[LOAD] = (sys.executable, "-m", "tests.chaos.load", *self.load)
         return roles
 
@@ -112,7 +117,9 @@ class Crew:
             "PYTHONUNBUFFERED": "1",
             "CHOROS_BROKER": f"amqp://{user}@{brokers}/?heartbeat=5",
             "CHOROS_STORE": urls[self.field_.sagas],
-            "CHOROS_DATABASE": redis if service in ("cabins", "gazette") else f"sqlite:///{self.services}/{service}.db",
+            "CHOROS_DATABASE": redis
+            if service in ("cabins", "gazette", "guides")
+            else f"sqlite:///{self.services}/{service}.db",
             "CHAOS_FARES": f"sqlite:///{self.services}/fares.db",
             "CHAOS_PROVIDER": str(self.services / "provider.db"),
         }

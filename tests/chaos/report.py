@@ -85,6 +85,7 @@ def as_json(result: Result, battlefield: str) -> dict[str, Any]:
         "expeditions": sum(1 for one in result.dossiers.values() if one.saga_id and one.is_expedition),
         "said": _said(result),
         "souvenirs": sum(one.count("souvenir", "do") for one in result.dossiers.values()),
+        "flows": verdict.outings,
         "never_started": verdict.outcomes["never started"],
         "outcomes": dict(sorted(verdict.outcomes.items())),
         "parked": dict(verdict.parked),
@@ -176,6 +177,8 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
     yield f"  {outcomes}"
     said = ", ".join(f"{count} {words}" for words, count in report["said"].items())
     yield f"  {report['expeditions']} expeditions, each under a lock: {said}; {report['souvenirs']} souvenirs by facts"
+    if report["flows"]:
+        yield f"  {report['flows']} flows that nobody orchestrates"
     yield f"{report['kills']} kills and {report['cuts']} cuts among {sum(report['faults'].values())} faults:"
     yield "  " + ", ".join(f"{count} × {kind}" for kind, count in report["faults"].items())
     if report["minutes"] >= 15 and (report["sagas"] < 20_000 or report["kills"] + report["cuts"] < 200):
