@@ -94,7 +94,12 @@ class Arena:
         if not self.postgres_url:
             return []
         postgres = self._application("p", store=self.postgres_url)
+        beside = self._application("d", database=self.redis_url), self._application("e", database=self.postgres_url)
         return [
+            *(
+                Entrant(f"{CHOROS}, services on {kind}", one, levels=(100,), aside=LEVELS)
+                for kind, one in zip(("redis", "postgresql"), beside, strict=True)
+            ),
             Entrant(POSTGRES, postgres, levels=(1, 10, 100), aside=LEVELS),
             Entrant(POSTGRES + IN_TWO, postgres, Part.SERVICES, levels=(100,), aside=LEVELS),
         ]
@@ -163,6 +168,9 @@ class Arena:
         for table in ("record", "outbox", "history", "entry", "tally"):
             if await connection.fetchval("SELECT to_regclass($1)", f"choros_{table}"):
                 await connection.execute(f"DELETE FROM choros_{table} WHERE scope LIKE $1", f"bench-{self.run}-%")
+        for table in ("barrier", "horizon", "schema"):
+            if await connection.fetchval("SELECT to_regclass($1)", f"choros_{table}"):
+                await connection.execute(f"DELETE FROM choros_{table} WHERE namespace LIKE $1", f"bench-{self.run}-%")
         await connection.close()
 
 

@@ -11,11 +11,12 @@ import asyncpg
 import pytest
 
 from choros.errors import StoreMisconfigured, StoreUnreachable, UsageError
-from choros.store.barrier import NotDone, Ok, Raised
+from choros.store.barrier import NEVER, NotDone, Ok, Raised
 from choros.store.postgres.barrier import Isolation, PostgresDatabase
 from choros.store.sql.schema import TABLES
 from choros.store.sql.script import ends_transaction
 from choros.testing.conformance.barrier import a_row, row_of, writing
+from choros.values import replace
 from tests.store.conftest import Opening, came_to
 
 Handler = Callable[[Any], Awaitable[Any]]
@@ -231,3 +232,113 @@ async def test_an_exception_of_a_handler_is_its_own(database: PostgresDatabase) 
     (answer,) = await database.run([takes])
     assert isinstance(answer, Raised)
     assert isinstance(answer.error, asyncpg.CheckViolationError)
+
+
+async def test_a_command_is_five_trips_and_those_of_its_handler(
+    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begin, row, savepoint, row, commit; the session is put back with the last of these."""
+    said: list[str] = []
+
+    def noting(name: str) -> None:
+        whole = getattr(asyncpg.Connection, name)
+
+        async def note(connection: Any, query: str, *args: Any, **options: Any) -> Any:
+            if name != "execute" or not args:  # with values it goes on to the other
+                said.append(query)
+            return await whole(connection, query, *args, **options)
+
+        monkeypatch.setattr(asyncpg.Connection, name, note)
+
+    async def job(tx: Any) -> None:
+        assert await tx.read_row("k1") is None
+        assert await tx.horizon("commands") == NEVER
+        async with tx.savepoint():
+            await tx.given(asyncpg.Connection).execute("UPDATE stock SET amount = 1 WHERE sku = $1", "lamp")
+        await tx.write_row(replace(a_row("k1", "ok", "done"), began=5.0))
+
+    assert list(await database.run([job_of("k0")])) == [Ok(None)]  # it has asked how far rows are forgotten
+    for name in ("execute", "_execute", "_executemany"):
+        noting(name)
+    assert list(await database.run([job])) == [Ok(None)]
+    assert [query.split()[0] for query in said] == ["BEGIN;", "INSERT", "SAVEPOINT", "UPDATE", "INSERT", "COMMIT;"]
+    assert "RESET ALL" in said[-1]
+
+
+def job_of(key: str, began: float = 5.0, seen: list[float] | None = None) -> Callable[[Any], Awaitable[None]]:
+    """It does what it is asked to, unless that is older than what is remembered."""
+
+    async def job(tx: Any) -> None:
+        row, horizon = await tx.read_row(key), await tx.horizon("commands")
+        (seen if seen is not None else []).append(horizon)
+        if row is None and horizon < began:
+            await tx.write_row(replace(a_row(key), began=began))
+
+    return job
+
+
+@pytest.mark.parametrize(("began", "seen"), [(5.0, [NEVER, 5.0]), (6.0, [NEVER])], ids=["behind", "beyond"])
+async def test_who_has_not_heard_that_the_horizon_moved_does_nothing_behind_it(
+    database: PostgresDatabase, postgres_schema: str, opened: Opening, began: float, seen: list[float]
+) -> None:
+    """Another replica forgets a command, which then comes once more."""
+    other: PostgresDatabase = await opened(PostgresDatabase(postgres_schema))
+    assert list(await database.run([job_of("before")])) == [Ok(None)]
+    assert await other.forget("commands", 1e12) == 1
+    horizons: list[float] = []
+    assert list(await database.run([job_of("again", began, horizons)])) == [Ok(None)]
+    assert horizons == seen
+    assert (await row_of(database, "again") is None) == (began == 5.0)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_a_handler_leaves_in_its_session_nobody_else_meets(
+    postgres_schema: str, opened: Opening, fails: bool
+) -> None:
+    alone: PostgresDatabase = await opened(PostgresDatabase(postgres_schema, connections=1))
+    before, after = [], []
+
+    async def leaves(connection: asyncpg.Connection) -> None:
+        before.append(await connection.fetchval("SHOW statement_timeout"))
+        await connection.execute("SELECT pg_advisory_lock(1234567)")
+        await connection.execute("SET statement_timeout = 4321")
+        if fails:
+            raise ZeroDivisionError
+
+    async def looks(connection: asyncpg.Connection) -> None:
+        after.append(await connection.fetchval("SHOW statement_timeout"))
+        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1234567"
+        assert await connection.fetchval(held) == 0
+
+    for _ in range(3):
+        await handled(alone, leaves)
+        await handled(alone, looks)
+    assert set(after) == set(before) == {before[0]}
+
+
+async def test_savepoints_one_after_the_other_and_in_each_other(database: PostgresDatabase) -> None:
+    async def add(tx: Any, sku: str, *, fails: bool = False) -> None:
+        async with tx.savepoint():
+            await tx.connection.execute("INSERT INTO stock VALUES ($1, 1)", sku)
+            if fails:
+                raise ZeroDivisionError
+
+    async def job(tx: Any) -> None:
+        await add(tx, "kept")
+        with suppress(ZeroDivisionError):
+            await add(tx, "lost", fails=True)
+        with suppress(ZeroDivisionError):
+            async with tx.savepoint():
+                await add(tx, "within")
+                async with tx.connection.transaction():
+                    await add(tx, "deeper")
+                raise ZeroDivisionError
+        async with tx.savepoint():
+            await add(tx, "first")
+            with suppress(ZeroDivisionError):
+                await add(tx, "second", fails=True)
+            async with tx.connection.transaction():
+                await add(tx, "third")
+
+    assert list(await database.run([job])) == [Ok(None)]
+    assert [sku for sku, _ in await amounts(database)] == ["first", "kept", "lamp", "sofa", "third"]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import asyncpg
 
 from choros.errors import StoreUnreachable, UsageError
-from choros.store.barrier import Transaction
+from choros.store.barrier import Memory, Transaction
 from choros.store.postgres.address import Address, address_of
 from choros.store.postgres.transaction import HandlerConnection, PostgresTransaction
 from choros.store.sql.barrier import SqlDatabase
@@ -40,6 +40,7 @@ class PostgresDatabase(SqlDatabase):
         self._address = address_of(url)
         super().__init__(self._address.name, namespace, f"--database {self._address.name}")
         self._connections, self._isolation = connections, isolation
+        self._horizons: dict[Memory, float] = {}
         self._pool: Any = None
 
     @property
@@ -102,7 +103,9 @@ class PostgresDatabase(SqlDatabase):
         """One of the pool's connections."""
         async with self._opened_pool().acquire() as connection:
             block = connection.transaction(isolation=OURS if ours else self._isolation)
-            transaction = PostgresTransaction(connection, block, self._where, self._namespace, snapshot=self.snapshot)
+            transaction = PostgresTransaction(
+                connection, block, self._where, self._namespace, self._horizons, snapshot=self.snapshot
+            )
             await block.start()
             connection.serve(None if ours else transaction)
             try:
@@ -110,7 +113,7 @@ class PostgresDatabase(SqlDatabase):
             finally:
                 connection.serve(None)
                 if connection.is_in_transaction() and not connection.is_closed():
-                    await block.rollback()
+                    await transaction.roll_back()
 
     async def commit(self, transaction: PostgresTransaction) -> None:
         """Commit its connection's transaction."""

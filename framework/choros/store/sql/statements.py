@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from choros.sources import now
-from choros.store.barrier import AT_ONCE, FORGETTABLE, LISTED, Row
+from choros.store.barrier import AT_ONCE, FORGETTABLE, LISTED, MEMORIES, Row
 
 _ROW = "key, state, reply, prune_at, began, since"
 _ENDED = ", ".join(map(repr, sorted(FORGETTABLE)))
@@ -25,6 +25,9 @@ WRITE = """INSERT INTO choros_barrier (namespace, key, state, reply, prune_at, b
     ON CONFLICT (namespace, key) DO UPDATE SET
         state = excluded.state, reply = excluded.reply, prune_at = excluded.prune_at, began = excluded.began,
         since = excluded.since, memory = excluded.memory, unsent = excluded.unsent"""
+_NOW = "(SELECT at FROM choros_horizon WHERE namespace = :namespace AND memory = '{}')"
+WRITE_AND_LOOK = f"{WRITE} RETURNING {', '.join(map(_NOW.format, MEMORIES))}"
+"""The same, and how far rows are forgotten by now, in the order of `MEMORIES`."""
 LET_GO = f"DELETE FROM choros_barrier WHERE namespace = :namespace AND key = :key AND state = '{NOT_WRITTEN}'"
 UNSENT = f"""SELECT {_ROW} FROM choros_barrier
     WHERE namespace = :namespace AND unsent IS NOT NULL ORDER BY unsent, key LIMIT :most"""

@@ -88,8 +88,12 @@ class SqlTransaction(Transaction):
     async def horizon(self, memory: Memory) -> float:
         """How far rows are forgotten, by now."""
         async with self._turn:
-            found = await self._ask(self._horizon, {"memory": memory})
-            return float(found[0][0]) if found else NEVER
+            return await self.look(memory)
+
+    async def look(self, memory: Memory) -> float:
+        """The same, in a turn of one's own."""
+        found = await self._ask(self._horizon, {"memory": memory})
+        return float(found[0][0]) if found else NEVER
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -127,9 +131,12 @@ class SqlTransaction(Transaction):
         """Put its rows into the table, and give back the places that it does not need."""
         await self.settled()
         async with self._turn:
-            rows = [statements.columns_of(self._written[key]) for key in sorted(self._written)]
-            await self._tell(statements.WRITE, rows)
+            await self.write(sorted(self._written.values(), key=lambda row: row.key))
             await self._tell(statements.LET_GO, [{"key": key} for key in sorted(self._places - {*self._written})])
+
+    async def write(self, rows: Sequence[Row]) -> None:
+        """Put these rows into the table."""
+        await self._tell(statements.WRITE, [statements.columns_of(row) for row in rows])
 
     # --- how it stands ---
 
