@@ -283,7 +283,7 @@ def test_a_batch_is_not_taken_in_order() -> None:
 def test_a_list_of_something_else_is_no_batch() -> None:
     with pytest.raises(DeclarationError, match="takes 'facts', which is neither Moved"):
 
-        @Service("ledger").on(Moved)
+        @Service("ledger").on(Moved)  # type: ignore[arg-type] # which is what is tried
         async def note(facts: list[Stopped]) -> None: ...
 
 

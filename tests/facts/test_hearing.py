@@ -38,9 +38,9 @@ class Returned(Fact, name="hearing.returned"):
 def hearing(**options: Any) -> Service:
     service = Service("ledger")
 
-    @service.on(Sold, **options)
     async def note(fact: Sold) -> None: ...
 
+    service.on(Sold, **options)(note)
     return service
 
 

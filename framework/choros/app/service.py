@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from copy import copy
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack, overload
 
 from choros.app.around import Around, check_around
 from choros.app.handler import Handler, Wanted, handler_of, reaction_of
@@ -18,7 +18,7 @@ from choros.app.replicas import Replicas, subscription_of
 from choros.app.resources import Lifespan, Resource, Resources, check_resources, missing, resource_of
 from choros.app.sending import Stamp, stamps_of
 from choros.app.settings import NOTHING_SET, Settings
-from choros.app.typed import C, CommandClass, R, Registers
+from choros.app.typed import C, CommandClass, HeardOf, R, ReactionOptions, Reacts, Registers, S, T
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Signal
 from choros.names import RESERVED_NAMES, is_name
@@ -36,7 +36,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 P = TypeVar("P", bound=Callable[[Any], Awaitable[Any] | None])
 L = TypeVar("L", bound=Lifespan)
 A = TypeVar("A", bound=Around)
-S = TypeVar("S", bound=Stamp)
 
 
 class Service:
@@ -156,7 +155,6 @@ class Service:
         kind: Any = command
         check_message(self.name, "handles", kind, Command)
         settings = Settings(concurrency=concurrency, handler_time=handler_time)
-
         facts = published(f"service {self.name!r}: handles", publishes)
 
         def register(function: F) -> F:
@@ -195,9 +193,15 @@ class Service:
 
         return register
 
+    @overload
+    def on(self, fact: type[T], /, **options: Unpack[ReactionOptions]) -> Reacts[T]: ...
+    @overload
+    def on(self, facts: AllOf, /, **options: Unpack[ReactionOptions]) -> Callable[[F], F]: ...
+    @overload
+    def on(self, a: HeardOf, b: HeardOf, /, *more: HeardOf, **options: Unpack[ReactionOptions]) -> Callable[[F], F]: ...
     def on(
         self,
-        *facts: type[Fact] | AllOf,
+        *facts: HeardOf,
         undoes: Undone | None = None,
         effect: str = "",
         gives_up: Callable[..., Fact] | None = None,
@@ -207,7 +211,7 @@ class Service:
         at_most: Rate | None = None,
         concurrency: int | None = None,
         handler_time: timedelta | None = None,
-    ) -> Callable[[F], F]:
+    ) -> Any:
         """Register a reaction to facts. Nobody waits for it. Handled exactly once where it writes through the
         `Transaction` that it names, at least once otherwise.
 
@@ -262,9 +266,8 @@ class Service:
         return function
 
     def sends(self, function: S) -> S:
-        """Register what is done around what it sends, such as replies and facts: a function of the `SentMessage` that
-        says which headers it shall have, `return {**sent.headers, "region": "eu"}`. The first of them is asked first.
-        """
+        """Register what is done around what it sends: a function of the `SentMessage` that says which headers it shall
+        have, `return {**sent.headers, "region": "eu"}`. The first of them is asked first."""
         self.stamps += stamps_of(f"service {self.name!r}: sends", [function])
         return function
 
@@ -341,11 +344,9 @@ class Service:
     def _add(self, handlers: dict[str, Handler], handler: Handler) -> None:
         name = handler.message.type_name
         if name in handlers:
-            raise DeclarationError(
-                f"service {self.name!r} handles {handler.message.__name__} twice,"
-                f" in {handlers[name].name} and {handler.name}.",
-                "keep one.",
-            )
+            both = f"{handlers[name].name} and {handler.name}"
+            sentence = f"service {self.name!r} handles {handler.message.__name__} twice, in {both}."
+            raise DeclarationError(sentence, "keep one.")
         handlers[name] = handler
 
     def missing(self) -> list[str]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
+from choros.app.hearing import Batch, Rate
+from choros.app.joining import AllOf, Undone
 from choros.app.later import Later
+from choros.app.sending import Stamp
+from choros.messages import Fact
 
 C = TypeVar("C")
 R = TypeVar("R")
+HeardOf = type[Fact] | AllOf
 Command_co = TypeVar("Command_co", covariant=True)
 Reply_co = TypeVar("Reply_co", covariant=True)
 P = ParamSpec("P")
@@ -38,3 +44,31 @@ class Registers(Protocol[Command_co, R]):
     def __call__(
         self, function: Callable[Concatenate[Command_co, P], R | Later], /
     ) -> Callable[Concatenate[Any, P], R | Later]: ...
+
+
+T = TypeVar("T", bound=Fact)
+S = TypeVar("S", bound=Stamp)
+Fact_co = TypeVar("Fact_co", covariant=True)
+
+
+class Reacts(Protocol[Fact_co]):
+    """A decorator for handlers that take this fact first, or a list of such facts."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Fact_co, P], R], /) -> Callable[Concatenate[Any, P], R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[list[Fact_co], P], R], /) -> Callable[Concatenate[Any, P], R]: ...
+
+
+class ReactionOptions(TypedDict, total=False):
+    """What may be said of a reaction where it is registered: see `Service.on`."""
+
+    undoes: Undone | None
+    effect: str
+    gives_up: Callable[..., Fact] | None
+    publishes: type[Fact] | Iterable[type[Fact]]
+    where: Mapping[str, Any] | None
+    batch: Batch | None
+    at_most: Rate | None
+    concurrency: int | None
+    handler_time: timedelta | None

@@ -176,10 +176,11 @@ async def _outboxes(app: App, vitals: Vitals) -> Iterable[Metric]:
         "How long the oldest message has waited to leave.",
         labels=("outbox", "kind"),
     )
-    for part in vitals.receivers:
-        for outbox, kind, asked in _oldest_of(app, part):
-            if (since := await _soon(asked)) is not None:
-                ages.add_metric((outbox, kind), max(0.0, now() - since) if since else 0.0)
+    wanted = [one for part in vitals.receivers for one in _oldest_of(app, part)]
+    found = await asyncio.gather(*(_soon(asked) for *_, asked in wanted))
+    for (outbox, kind, _), since in zip(wanted, found, strict=True):
+        if since is not None:
+            ages.add_metric((outbox, kind), max(0.0, now() - since) if since else 0.0)
     return [ages] if ages.samples else []
 
 
