@@ -33,6 +33,7 @@ from choros import (
     running,
 )
 from choros.app.fact_start import FactStart
+from choros.desk.republish import released
 from choros.errors import DeclarationError
 from choros.store.sqlite.sagas import SqliteStore
 from choros.transport.memory import MemoryBroker
@@ -275,6 +276,10 @@ async def test_they_survive_whoever_began_it(tmp_path: Path) -> None:
         again = await client.rerun(saga_id, "charge_it")
         assert (await client.show(again)).instance.own_headers == written(ACME)
     assert (heard["charge"], heard["refund"], heard["ship"]) == (ACME, ACME, ACME)
+    await store.open()
+    (facts,) = [facts async for facts in released(store, 0.0)]
+    await store.close()
+    assert [one.own_headers for one in facts] == [written(ACME)], "and when it is put out again"
 
 
 async def test_hostile_ones_are_parked_and_the_next_command_is_carried_out() -> None:
