@@ -51,7 +51,7 @@ class StartLog:
     def __post_init__(self) -> None:
         asked, taken = read_starts(self.path)
         self.unanswered.extend(sorted(asked - taken.keys()))
-        said = read_said(self.path)
+        said, self.taken = read_said(self.path), taken
         self.unsaid = {number: saga_id for number, saga_id in taken.items() if said.get(number, {}).keys() != {*ALL}}
         """Sagas that were accepted, and may not have heard all that they are to be told."""
         self.next_number = max(asked, default=0) + 1
@@ -134,6 +134,10 @@ class Load:
     async def finish(self) -> None:
         """Until every start that was ever asked for is answered, and its saga has been spoken to or is over."""
         self._speak_again()
+        for number, saga_id in self.log.taken.items():
+            script = script_of(self.seed, number)
+            if script.startswith(EXPEDITION) and number not in self.log.unsaid:
+                self._spawn(self.talk.permit_again(number, saga_id, script))
         while self.log.unanswered or self.tasks:
             for _ in range(len(self.log.unanswered)):
                 self._spawn(self._start(self.log.take()))

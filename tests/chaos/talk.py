@@ -40,6 +40,11 @@ class Talk:
         asks: dict[str, Ask] = {"permit": self._permit, "depart": self._depart, "tent": self._tent}
         await asyncio.gather(*(self._one(what, partial(ask, number, saga_id, script)) for what, ask in asks.items()))
 
+    async def permit_again(self, number: int, saga_id: str, script: str) -> None:
+        """Whoever finishes commands says it again after a broker was emptied: the answer may have been in it."""
+        if not await self._is_over(saga_id):
+            await self._answer(saga_id, partial(self._permit, number, saga_id, script))
+
     async def _one(self, what: str, ask: Any) -> None:
         number, saga_id, _ = ask.args
         await asyncio.sleep(random.uniform(0, _WITHIN_SECONDS))

@@ -9,6 +9,7 @@ from typing import Any
 from choros import StoreUnreachable
 from tests.chaos.load import Load, StartLog, read_starts
 from tests.chaos.scripts import EXPEDITION, script_of
+from tests.chaos.talk import ALL
 
 SEED = 1
 AN_EXPEDITION = next(number for number in range(1, 1000) if script_of(SEED, number).startswith(EXPEDITION))
@@ -30,9 +31,13 @@ class Client:
 class Talk:
     def __init__(self) -> None:
         self.told: list[tuple[int, str]] = []
+        self.again: list[tuple[int, str]] = []
 
     async def all(self, number: int, saga_id: str, script: str) -> None:
         self.told.append((number, saga_id))
+
+    async def permit_again(self, number: int, saga_id: str, script: str) -> None:
+        self.again.append((number, saga_id))
 
 
 async def test_what_a_killed_load_was_not_answered_is_asked_for_again_at_the_end_and_spoken_to(tmp_path: Path) -> None:
@@ -56,3 +61,15 @@ async def test_what_was_begun_and_not_spoken_to_is_spoken_to_at_the_end(tmp_path
     with closing(StartLog(path)) as log:
         await Load(client, store, talk, log, SEED, rate=0, most=0).finish()
     assert (talk.told, client.asked) == ([(AN_EXPEDITION, "saga-a")], 0)
+
+
+async def test_what_was_finished_is_finished_again_at_the_end(tmp_path: Path) -> None:
+    """Its answer may have been lost with the broker, and the saga would wait for its bound."""
+    path = tmp_path / "starts.log"
+    words = "".join(f"said {AN_EXPEDITION} {what} kept 1.2\n" for what in ALL)
+    path.write_text(f"ask {AN_EXPEDITION} 1.0\ntook {AN_EXPEDITION} saga-a 1.1\n{words}")
+    talk: Any = Talk()
+    nobody: Any = None
+    with closing(StartLog(path)) as log:
+        await Load(nobody, nobody, talk, log, SEED, rate=0, most=0).finish()
+    assert (talk.told, talk.again) == ([], [(AN_EXPEDITION, "saga-a")])

@@ -174,7 +174,18 @@ async def test_the_word_and_its_effect_are_one_transaction() -> None:
         assert await stage.effects() == {"taken": 1, "paid": 1}
 
 
-async def test_twice_is_said_to_have_happened_and_sends_one_reply() -> None:
+async def test_said_again_it_is_answered_again_for_its_answer_may_be_lost_with_the_broker() -> None:
+    async with staged(own()) as (stage, outside):
+        await stage.ask(DO)
+        await outside.complete(KEY, PAID)
+        first = await stage.replies(1)
+        while await stage.database.unsent(1):
+            await asyncio.sleep(0.01)
+        assert await outside.complete(KEY, PAID) == "repeated"
+        assert await stage.replies(1) == first
+
+
+async def test_twice_is_said_to_have_happened_and_makes_one_reply() -> None:
     async with staged(own()) as (stage, outside):
         await stage.ask(DO)
         words = await asyncio.gather(*(outside.complete(KEY, PAID) for _ in range(3)))

@@ -127,7 +127,9 @@ class Unfinished:
     async def _job(self, token: str, said: _Statement, effect: Effect | None, transaction: Transaction) -> Word:
         row = await self._found(token, transaction)
         if row.state not in OPEN:
-            return _said_before(row, said.read(self._reply_type(row)))
+            word = _said_before(row, said.read(self._reply_type(row)))
+            await transaction.write_row(row)  # its answer is owed again: the first may have been lost with the broker
+            return word
         command = kept(row)
         received = understood(command, self._service)
         said = said.read(type(received.message).reply_type)
