@@ -43,7 +43,7 @@ from choros.errors import (
 from choros.messages import Command, Done, Fact, Failure, Message, Reply, Signal, Update
 from choros.roles.addresses import Addresses
 from choros.roles.roles import client_of, publisher_of, running, unfinished_of
-from choros.roles.start_in import start_in
+from choros.roles.start_in import blocking_start_in, start_in
 from choros.runtime.client.blocking import BlockingClient, blocking
 from choros.runtime.client.client import Client
 from choros.runtime.client.outcome import Outcome
@@ -100,6 +100,6 @@ __all__ = [
     "SqliteTransaction",
     "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction",
     "Unfinished", "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When",
-    "WrongFact", "__version__", "all_of", "blocking", "client_of", "publisher_of", "running", "start_in",
-    "unfinished_of",
+    "WrongFact", "__version__", "all_of", "blocking", "blocking_start_in", "client_of", "publisher_of", "running",
+    "start_in", "unfinished_of",
 ]  # fmt: skip

@@ -104,3 +104,14 @@ def test_what_an_application_does_not_declare_is_not_looked_for(choros: Choros) 
     assert choros("schema", "upgrade", "travel", *SQLITE).err.count("there is none") == 1
     asyncio.run(store_at("sqlite:///sagas.db", "travel.travel").open())
     assert choros("schema", "show", "travel", *SQLITE).out.splitlines() == ["saga store: schema version 3"]
+
+
+@pytest.mark.parametrize("verb", ["show", "upgrade"])
+@pytest.mark.parametrize("what", ["--store", "--database"])
+def test_a_server_that_is_away_is_one_line(
+    choros: Choros, verb: str, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = choros("schema", verb, "travel", what, "postgresql://choros@127.0.0.1:9/away")
+    (line,) = ended.err.splitlines()
+    assert "does not answer" in line
+    assert caplog.records == []

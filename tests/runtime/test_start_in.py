@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
+import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
 
 from choros import (
     Addresses,
@@ -22,6 +24,7 @@ from choros import (
     StartConflict,
     StoreUnreachable,
     UsageError,
+    blocking_start_in,
     running,
     start_in,
 )
@@ -204,6 +207,57 @@ async def test_through_asyncpg_it_needs_a_transaction(postgres_schema: str) -> N
     assert [row.key for row in await rows.listed("publishing", 9)] == [saga_id]
     await connection.close()
     await rows.close()
+
+
+def placed_by_who_blocks(front: Shop, tmp_path: Path) -> str:
+    engine, other = create_engine(f"sqlite:///{tmp_path}/front.db"), PlaceOrder(order="o1", amount=43)
+    with Session(engine) as session:
+        blocking_start_in(session, front.app, saga, other)
+        session.rollback()
+    with Session(engine) as session, session.begin():
+        session.execute(text("INSERT INTO orders VALUES ('o1')"))
+        saga_id = blocking_start_in(session, front.app, saga, O1, headers={"tenant": "acme"})
+    with engine.begin() as connection:
+        assert blocking_start_in(connection, front.app, saga, O1) == saga_id
+        with pytest.raises(StartConflict):
+            blocking_start_in(connection, front.app, saga, other)
+    engine.dispose()
+    return saga_id
+
+
+async def test_through_a_session_that_blocks_it_is_the_same(front: Shop, tmp_path: Path) -> None:
+    saga_id = placed_by_who_blocks(front, tmp_path)
+    assert (await front.orders(), await front.relay.round()) == (["o1"], 1)
+    assert (await front.client.wait(saga_id)).status == "completed"
+
+
+async def test_through_psycopg_it_needs_a_transaction(postgres_schema: str) -> None:
+    app, rows = shop(), PostgresDatabase(postgres_schema, place_of(shop()), connections=1)
+    await rows.open()
+
+    def asks() -> str:
+        with psycopg.connect(postgres_schema, autocommit=True) as connection:
+            with pytest.raises(UsageError, match="No transaction is open"):
+                blocking_start_in(connection, app, saga, O1)
+            with connection.transaction():
+                saga_id = blocking_start_in(connection, app, saga, O1)
+        with psycopg.connect(postgres_schema) as connection:  # it begins with the first statement
+            assert blocking_start_in(connection, app, saga, O1) == saga_id
+            with pytest.raises(StartConflict):
+                blocking_start_in(connection, app, saga, PlaceOrder(order="o1", amount=43))
+            blocking_start_in(connection, app, saga, PlaceOrder(order="lost", amount=1))
+            connection.rollback()
+        return saga_id
+
+    saga_id = await asyncio.to_thread(asks)
+    assert [row.key for row in await rows.listed("publishing", 9)] == [saga_id]
+    await rows.close()
+
+
+@pytest.mark.parametrize("session", [None, "a text", object()])
+def test_what_is_no_session_that_blocks_is_refused(session: object) -> None:
+    with pytest.raises(UsageError, match=r"cannot be written through .*or await start_in"):
+        blocking_start_in(session, shop(), saga, O1)
 
 
 async def test_the_role_takes_them_over_until_it_is_stopped(front: Shop, tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Annotated, Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -65,10 +65,10 @@ def print_(
 
 
 async def _versions(loaded: App, store: str, database: str) -> list[dict[str, Any]]:
-    stores = [(part.what, await found.schema_version()) async for part, found in _stores(loaded, store)]
-    databases = [
-        (f"database of {name}", await its.schema_version()) async for name, its in _databases(loaded, database)
-    ]
+    async with aclosing(_stores(loaded, store)) as there:
+        stores = [(part.what, await found.schema_version()) async for part, found in there]
+    async with aclosing(_databases(loaded, database)) as those:
+        databases = [(f"database of {name}", await its.schema_version()) async for name, its in those]
     return [{"what": what, "schema_version": version} for what, version in (*stores, *databases)]
 
 
@@ -86,15 +86,17 @@ def upgrade(application: AppName, store: LastingStoreUrl = "", database: Databas
 
 
 async def _upgrade(loaded: App, store: str, database: str) -> None:
-    async for part, found in _stores(loaded, store):
-        async with waiting(f"bringing up the {part.what}"):
-            done = await found.upgrade()
-        print("\n".join(_told(loaded, part, done, await found.schema_version())))
-    async for name, its in _databases(loaded, database):
-        before = await its.schema_version()
-        async with waiting(f"bringing up the database of {name}"):
-            rows = await its.upgrade(partial(carried_over, name))
-        print(f"database of {name}: {_became(before, await its.schema_version(), rows, 'rows')}")
+    async with aclosing(_stores(loaded, store)) as stores:
+        async for part, found in stores:
+            async with waiting(f"bringing up the {part.what}"):
+                done = await found.upgrade()
+            print("\n".join(_told(loaded, part, done, await found.schema_version())))
+    async with aclosing(_databases(loaded, database)) as databases:
+        async for name, its in databases:
+            before = await its.schema_version()
+            async with waiting(f"bringing up the database of {name}"):
+                rows = await its.upgrade(partial(carried_over, name))
+            print(f"database of {name}: {_became(before, await its.schema_version(), rows, 'rows')}")
 
 
 def _told(loaded: App, part: _StoreScope, done: Upgraded, version: int) -> Iterator[str]:
@@ -137,7 +139,7 @@ def _parts(loaded: App) -> Iterator[_StoreScope]:
         yield _StoreScope("store of awaited facts", "facts", loaded.facts_scope)
 
 
-async def _stores(loaded: App, url: str) -> AsyncIterator[tuple[_StoreScope, Store]]:
+async def _stores(loaded: App, url: str) -> AsyncGenerator[tuple[_StoreScope, Store], None]:
     """Each part of the store, unless none is asked for. It may not be opened yet."""
     for part in _parts(loaded) if url and _is_there("saga store", url) else ():
         async with _closing(store_at(url, part.scope)) as store:
@@ -152,7 +154,7 @@ async def _closing(one: Closable) -> AsyncIterator[Closable]:
         await one.close()
 
 
-async def _databases(loaded: App, url: str) -> AsyncIterator[tuple[str, Database]]:
+async def _databases(loaded: App, url: str) -> AsyncGenerator[tuple[str, Database], None]:
     for service in loaded.services.values() if url else ():
         its = url.replace("{service}", service.name)
         if (service.handlers or service.reactions) and (
