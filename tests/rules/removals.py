@@ -278,6 +278,11 @@ REMOVALS = (
         ("tests/runtime/test_received.py::test_an_input_whose_id_is_apart_is_not_taken_in_again",),
     ),
     Removal(
+        7, "only what is awaited was never taken in", "runtime.orchestrator.inputs.is_awaited",
+        "state.leg.finish_by is not None or", "",
+        ("tests/runtime/test_received.py::test_what_was_taken_in_is_not_awaited",),
+    ),
+    Removal(
         8, "a failure counts only for its own attempt", "saga.machine.answers._failed",
         "(answer.key.operation, answer.attempt)",
         "(answer.key.operation, leg.attempt)",

@@ -284,7 +284,7 @@ def test_what_was_only_asked_for_has_not_been_come_to() -> None:
     done, and nothing before it may be left out."""
     saga = saga_of(3)
     looked_for = Instance.loads(Instance("s1", "{}", States({"line_2": NodeState()})).dumps())
-    assert not SagaWalk(saga.tree, looked_for, 0.0).has_come("line_2")
+    assert SagaWalk(saga.tree, looked_for, 0.0).last_of({"line_0": 0, "line_1": 1, "line_2": 2}) == 0
 
 
 def test_nor_does_it_hide_in_the_record_what_the_saga_has_come_to() -> None:

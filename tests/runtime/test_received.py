@@ -14,15 +14,17 @@ from choros.desk.export import exported
 from choros.errors import ChorosError
 from choros.runtime.client.client import Client
 from choros.runtime.orchestrator.decider import Decider, Fold
+from choros.runtime.orchestrator.inputs import is_awaited
 from choros.runtime.orchestrator.received import MOST_KEPT, every_id
 from choros.runtime.orchestrator.transition import Transitions
-from choros.runtime.orchestrator.work import Due, Folded, Work
+from choros.runtime.orchestrator.work import Due, Folded, Unjudged, Work
 from choros.saga.machine.inputs import Lacking, PauseRequested, ResumeRequested
-from choros.saga.machine.instance import Instance
+from choros.saga.machine.instance import Instance, Leg, NodeState, States
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import NOTHING, EntryNames, Loaded, Record, Transition
 from choros.testing.conformance.records import creation, stored
 from choros.transport.memory import MemoryBroker, MemoryTransport
+from choros.wire.envelope import Envelope, MessageKind
 from tests.runtime.stage import Stage, make_app, staged
 
 from ..saga import shop
@@ -224,3 +226,58 @@ async def test_a_record_that_is_gone_by_then_is_decided_as_gone() -> None:
     async with deciding(store, fold) as decider:
         with pytest.raises(ChorosError, match="It is gone"):
             await decider.ask(Work("s1", Due()))
+
+
+async def test_a_long_saga_does_not_ask_whether_it_has_taken_in_what_it_waits_for(stage: Stage) -> None:
+    store = Asked(stage.store)
+    await store.open()
+    decider = (await stage.orchestrator(store=store)).decider
+    client = Client(stage.app, store=store, transport=stage.transport, decider=decider)
+    saga_id = await client.start(shop.order_saga, shop.ORDER)
+    for number in range(MOST_KEPT + 7):
+        await decider.ask(act(saga_id, number))
+    await decider.ask(act(saga_id, 1, "resumed"))
+    store.wanted.clear()
+    for service in ("payment", "inventory", "shipping"):
+        await stage.carry_out(service)
+    await client.wait(saga_id)
+    assert store.wanted == []
+
+
+UNDER_WAY = Leg("do", "{}", attempt=2, first_at=0.0, due=9.0)
+
+
+def said(kind: MessageKind, key: str = "", attempt: int = 0) -> Work:
+    envelope = Envelope(
+        id="r1", kind=kind, type="choros.done.v1", source="/a/b", time=0.0, data="{}", key=key, attempt=attempt
+    )
+    return Work("s1", Unjudged(envelope))
+
+
+def reply(path: str = "charge_payment", attempt: int = 2, operation: str = "do", round_: int = 1) -> Work:
+    return said("reply", f"s1:{path}:{round_}:{operation}", attempt)
+
+
+@pytest.mark.parametrize(
+    ("given", "leg", "awaited"),
+    [
+        (reply(), UNDER_WAY, True),
+        (reply(path="charged_before"), UNDER_WAY, True),
+        (reply(path="reserve_inventory"), UNDER_WAY, False),
+        (reply(attempt=1), UNDER_WAY, False),
+        (reply(operation="undo"), UNDER_WAY, False),
+        (reply(round_=2), UNDER_WAY, False),
+        (reply(), replace(UNDER_WAY, waiting=True), False),
+        (reply(), replace(UNDER_WAY, due=None), False),
+        (reply(), replace(UNDER_WAY, finish_by=9.0), False),
+        (act("s1", 1), UNDER_WAY, False),
+    ],
+)  # fmt: skip
+def test_what_was_taken_in_is_not_awaited(given: Work, leg: Leg, awaited: bool) -> None:
+    nodes = States({"charge_payment": NodeState("sent", leg=leg)})
+    instance = Instance("s1", "{}", nodes, renamed=(("charged_before", "charge_payment"),))
+    assert is_awaited(given, instance) is awaited
+
+
+def test_a_signal_is_no_answer() -> None:
+    assert not is_awaited(said("signal"), Instance("s1", "{}"))

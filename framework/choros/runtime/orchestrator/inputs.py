@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from choros.errors import ChorosError, MessageRejected, MessageUnwritable, StartConflict
 from choros.runtime.orchestrator.history import MOST_ATTEMPTS
 from choros.runtime.orchestrator.received import taken_in
-from choros.runtime.orchestrator.work import Start, Work
+from choros.runtime.orchestrator.work import Start, Unjudged, Work
 from choros.saga.machine.inputs import Event, Input
 from choros.saga.machine.instance import Instance
+from choros.saga.renaming import renaming
 from choros.saga.saga import Sagas
 from choros.store.sagas import Loaded, Record
 from choros.wire.canonical import canonical
+from choros.wire.command_key import CommandKey
 
 Rejected = tuple[Work, ChorosError]
 """Work, and why it is not taken in."""
@@ -59,10 +61,12 @@ class Sorted:
         )
 
 
-def sort(works: Sequence[Work], loaded: Loaded, sagas: Sagas) -> Sorted:
-    """Tell apart what came for the saga of this record; raises Lacking where what is loaded does not do for that."""
+def sort(works: Sequence[Work], loaded: Loaded, sagas: Sagas, instance: Instance | None = None) -> Sorted:
+    """Tell apart what came for the saga of this record; raises Lacking where what is loaded does not do for that. What
+    the saga waits for as this `instance`, if that is at hand, was never taken in."""
     rejected = _begun(works, loaded.record, sagas)
-    known = taken_in(loaded, (work.id for work in works if work.id and not isinstance(work.given, Start)))
+    inputs = [work for work in works if work.id and not isinstance(work.given, Start)]
+    known = taken_in(loaded, [work.id for work in inputs if instance is None or not is_awaited(work, instance)])
     fresh: dict[str, list[Work]] = {}
     repeated: list[Work] = []
     refused = {work for work, _ in rejected}
@@ -74,6 +78,20 @@ def sort(works: Sequence[Work], loaded: Loaded, sagas: Sagas) -> Sorted:
         else:  # also what is another message under the same id: one of them may be forged
             fresh.setdefault(work.id, []).append(work)
     return Sorted([work for twins in fresh.values() for work in twins], repeated, rejected)
+
+
+def is_awaited(work: Work, instance: Instance) -> bool:
+    """Whether this answers the very attempt that is under way. Once it is taken in, that attempt is not awaited any
+    more, whatever the answer says, but for one that says that the command is finished later. So a long saga need not
+    ask with each of them whether it was."""
+    if not isinstance(work.given, Unjudged) or work.given.envelope.kind != "reply":
+        return False
+    envelope = work.given.envelope
+    key = CommandKey.parse(envelope.key)
+    state = instance.state(renaming(instance).here(key.path))
+    if state.leg is None or state.leg.finish_by is not None or key.round != state.round:
+        return False
+    return state.leg.awaits_answer(key.operation, envelope.attempt)
 
 
 def _begun(works: Sequence[Work], record: Record, sagas: Sagas) -> list[Rejected]:

@@ -131,7 +131,7 @@ def _refused(walk: SagaWalk, leaf: Commanded, answer: Answered) -> None:
 
 def _failed(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None:
     """A refusal nobody declared counts as a failure."""
-    if (answer.key.operation, answer.attempt) != (leg.operation, leg.attempt) or leg.waiting or leg.due is None:
+    if not leg.awaits_answer(answer.key.operation, answer.attempt):
         walk.note_answer("late_reply", answer)
         return
     if answer.code == UNFINISHED and leaf.finished_within is not None and leg.operation == "do":

@@ -60,6 +60,10 @@ class Leg:
         """Whether nothing is to be done but to wait until it is finished from outside, or has taken too long."""
         return self.finish_by is not None and self.due == self.finish_by
 
+    def awaits_answer(self, operation: str, attempt: int) -> bool:
+        """Whether an answer to this attempt would decide something, whatever it says."""
+        return (operation, attempt) == (self.operation, self.attempt) and not self.waiting and self.due is not None
+
 
 @quickly_made
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,13 @@ class States(dict[str, NodeState]):
     def of(self, path: str) -> NodeState:
         """How far this node is."""
         return self.get(path, UNTOUCHED)
+
+    def last_of(self, places: dict[str, int]) -> int:
+        """The last of these places whose node the saga has come to, by their paths; 0 where it has come to none.
+
+        Asked with every answer, so it costs what there is less of: states, or places."""
+        known = sorted(self.keys() & places.keys(), key=places.__getitem__, reverse=True)
+        return next((places[path] for path in known if self[path] != UNTOUCHED), 0)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:

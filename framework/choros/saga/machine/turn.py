@@ -95,9 +95,9 @@ class Turn(ABC):
         """The saga comes to this node for the first time: nothing is stored of it."""
         self._nodes.setdefault(path, UNTOUCHED)
 
-    def has_come(self, path: str) -> bool:
-        """Whether the saga has come to this node, and not only looked for it; where it is apart, to a later one."""
-        return self._nodes.get(path, UNTOUCHED) != UNTOUCHED
+    def last_of(self, places: dict[str, int]) -> int:
+        """The last of these places whose node the saga has come to; where that lies apart, a later one stands here."""
+        return self._nodes.last_of(places)
 
     def states(self) -> list[tuple[str, NodeState]]:
         """The states of all nodes that the saga has come to, in that order."""

@@ -69,5 +69,5 @@ def _too_late(walk: SagaWalk, update: DeclaredUpdate) -> str:
 
 def _has_passed(walk: SagaWalk, path: str) -> bool:
     """Whether the saga has come to something behind this node, without having come to it."""
-    names = [part.path for part in walk.outline.parts]
-    return any(map(walk.has_come, names[names.index(path.partition(".")[0]) + 1 :]))
+    places = {part.path: place for place, part in enumerate(walk.outline.parts)}
+    return walk.last_of(places) > places[path.partition(".")[0]]

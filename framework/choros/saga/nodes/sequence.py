@@ -4,14 +4,14 @@ each way through a node that has others within it."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from choros.errors import DeclarationError
 from choros.saga.checks import is_function, shown
 from choros.saga.lambdas import lambdas_of
-from choros.saga.machine.instance import ROOT, UNTOUCHED, States
+from choros.saga.machine.instance import ROOT, States
 from choros.saga.machine.turn import AT_ONCE, Node, Turn
 from choros.saga.orders import FREE, UndoOrder
 from choros.saga.outline import Commanded, Declared, SagaPart
@@ -30,6 +30,11 @@ class SequenceNode(Node):
     nodes: tuple[Node, ...]
     path: str = ROOT
     undo: UndoOrder = "newest_first"
+    places: dict[str, int] = field(init=False, repr=False, compare=False)
+    """That of each node, by its path."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "places", {node.path: place for place, node in enumerate(self.nodes)})
 
     def within(self, item: str) -> Self:
         """All of them in it."""
@@ -41,7 +46,7 @@ class SequenceNode(Node):
 
     def forward(self, turn: Turn) -> bool:
         """Each when the one before it is over. Those before the last that it has come to are."""
-        last, *rest = self.nodes[self._last(turn.has_come) :]
+        last, *rest = self.nodes[turn.last_of(self.places) :]
         return last.forward(turn) and all(self._reached(turn, node) for node in rest)
 
     def _reached(self, turn: Turn, node: Node) -> bool:
@@ -51,8 +56,8 @@ class SequenceNode(Node):
     def backward(self, turn: Turn) -> bool:
         """Each when the one behind it is undone; or when nothing needs it any more."""
         if self.path != ROOT or turn.turning:  # then what stands apart may be newer than all that does not
-            turn.want(node.path for node in self.nodes[self._last(turn.has_come) + 1 :])
-        last = self._last(turn.has_come)
+            turn.want(node.path for node in self.nodes[turn.last_of(self.places) + 1 :])
+        last = turn.last_of(self.places)
         if self.undo in FREE:
             return self._freely(turn, self.nodes[last::-1])
         return all(self._undone(turn, place) for place in range(last, -1, -1))
@@ -74,16 +79,9 @@ class SequenceNode(Node):
 
     def at_work(self, states: States, backward: bool) -> str | None:
         """The first that is not over, or the newest that is not undone."""
-        last = self._last(lambda path: states.of(path) is not UNTOUCHED)
+        last = states.last_of(self.places)
         nodes = reversed(self.nodes[: last + 1]) if backward else self.nodes[last:]
         return next((at for node in nodes if (at := node.at_work(states, backward)) is not None), None)
-
-    def _last(self, has_come: Callable[[str], bool]) -> int:
-        """The place of the last node that the saga has come to."""
-        for place in range(len(self.nodes) - 1, 0, -1):
-            if has_come(self.nodes[place].path):
-                return place
-        return 0
 
 
 @dataclass(frozen=True, slots=True)
