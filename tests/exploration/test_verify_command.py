@@ -171,3 +171,12 @@ def test_on_a_terminal_it_shows_how_far_it_is(verify: Verify, monkeypatch: pytes
     said = verify("travel", *FEW)
     assert "states of trip" in said.err
     assert "events deep" not in said.out
+
+
+def test_it_runs_each_saga_again(verify: Verify, tmp_path: Path) -> None:
+    said = verify("travel", *FEW, "--again", "--json", str(tmp_path / "found.json"))
+    assert (said.code, said.err) == (0, "")
+    assert "cancel, terminate, settle, run again at every moment" in said.out
+    (found,) = json.loads((tmp_path / "found.json").read_text())["sagas"]
+    assert found["again"]["states"] > found["terminated"]["states"]
+    assert found["again"]["complete"] and found["held"]

@@ -142,10 +142,10 @@ def test_of_a_saga_its_newest_state_is_at_hand_and_none_once_it_is_over() -> Non
     familiar.keep(saga, record.state, first)
     familiar.keep(saga, second.dumps(), second, record.state)
     over = replace(second, status="completed")
-    at_hand = [familiar.read(saga, replace(record, state=one.dumps())) for one in (first, second, over)]
+    at_hand = [familiar.read(replace(record, state=one.dumps())) for one in (first, second, over)]
     assert at_hand == [None, second, None]
     familiar.keep(saga, over.dumps(), over, second.dumps())
-    at_hand = [familiar.read(saga, replace(record, state=one.dumps())) for one in (first, second, over)]
+    at_hand = [familiar.read(replace(record, state=one.dumps())) for one in (first, second, over)]
     assert at_hand == [None, None, None]
 
 
@@ -154,7 +154,7 @@ def test_a_node_left_as_if_nobody_had_come_to_it_is_read_as_one_that_somebody_ca
     record = record_of(saga, ORDER)
     left = replace(Instance.loads(record.state), nodes=States({"ask": UNTOUCHED}))
     familiar.keep(saga, left.dumps(), left)
-    assert familiar.read(saga, replace(record, state=left.dumps())) is None
+    assert familiar.read(replace(record, state=left.dumps())) is None
 
 
 def test_the_oldest_goes_when_there_are_too_many() -> None:

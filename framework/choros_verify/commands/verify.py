@@ -21,7 +21,7 @@ from choros.roles.loading import load_app
 from choros.saga.saga import Saga
 from choros_verify.commands.families import verified_family
 from choros_verify.commands.flows import compared, verified_flow
-from choros_verify.exploration.bounds import AGED, LONG, SHORT, TERMINATING, Bounds
+from choros_verify.exploration.bounds import AGAIN, AGED, LONG, SHORT, TERMINATING, Bounds
 from choros_verify.exploration.explore import Exploration, at_providers
 from choros_verify.exploration.report import SCHEMA, ExplorationReport, lines, report
 from choros_verify.exploration.states import Left
@@ -61,6 +61,7 @@ def verify(
     reply: Annotated[list[str] | None, typer.Option(metavar="TYPE=JSON", help="a reply if none can be made up")] = None,
     mutants: Annotated[bool, typer.Option("--mutants", help="also without each rule: all must be caught")] = False,
     real_code: Annotated[bool, typer.Option("--real-code", help="also each combination, through the runtime")] = False,
+    again: Annotated[bool, typer.Option("--again", help="also run again, from each end and step")] = False,
     parity: Annotated[
         tuple[str, str],
         typer.Option(
@@ -96,7 +97,7 @@ def verify(
             told.append(found)
             continue
         exploration = Exploration(one, bounds, start=body, replies=replies)
-        told.append(_verified(loaded, exploration, mutants=mutants, real_code=real_code))
+        told.append(_verified(loaded, exploration, mutants=mutants, real_code=real_code, again=again))
     flows = _flows(loaded, saga, flow, mutants=mutants, most_states=most_states)
     if written:
         found = {"schema": SCHEMA, "sagas": told, **({"flows": flows} if flows else {})}
@@ -133,7 +134,7 @@ def _flows(loaded: App, saga: str, name: str, *, mutants: bool, most_states: int
     return told
 
 
-def _verified(loaded: App, exploration: Exploration, *, mutants: bool, real_code: bool) -> dict[str, Any]:
+def _verified(loaded: App, exploration: Exploration, *, mutants: bool, real_code: bool, again: bool) -> dict[str, Any]:
     """Verify one saga, print what was found, and give it back for the report."""
     with working("") as so_far:
         walked = f"states of {exploration.saga.name}"  # nobody knows how many are to come, so there is no bar
@@ -145,6 +146,10 @@ def _verified(loaded: App, exploration: Exploration, *, mutants: bool, real_code
         held = not (found.violation or aged.violation or ended.violation)
         told: dict[str, Any] = {**found.to_json(), "held": held}
         told |= {"aged": aged.to_json(), "terminated": ended.to_json()}
+        if again:
+            reruns = _run_again(so_far, exploration)
+            told["again"] = reruns.to_json()
+            told["held"] &= not reruns.violation
         if mutants:
             told["mutants"], caught = _without_rules(so_far, exploration)
             told["held"] &= caught
@@ -185,6 +190,15 @@ def _terminated(so_far: Working, exploration: Exploration) -> ExplorationReport:
     ending = replace(exploration, bounds=replace(exploration.bounds, acts=TERMINATING))
     found = report(ending, ending.run())
     _print(so_far, lines(found, explained=False, acts="terminate, settle"))
+    return found
+
+
+def _run_again(so_far: Working, exploration: Exploration) -> ExplorationReport:
+    """From each end, and each step from which a person may have the saga run again; nothing is doubled or lost."""
+    bounds = replace(exploration.bounds, budgets=Left(0, 0, 0), acts=AGAIN)
+    walked = replace(exploration, bounds=bounds)
+    found = report(walked, walked.run_again())
+    _print(so_far, lines(found, explained=False, acts="cancel, terminate, settle, run again"))
     return found
 
 

@@ -12,6 +12,9 @@ AGED = Left(1, 0, 1, horizons=1)
 TERMINATING: frozenset[ActKind] = frozenset({"terminate", "settle"})
 """For terminating at every moment, and settling what is left, apart from the other acts: they would multiply those."""
 
+AGAIN: frozenset[ActKind] = frozenset({"cancel", "terminate", "settle", "signal"})
+"""For ends from which something is kept when a saga is run again, and for what happens to it then."""
+
 
 @dataclass(frozen=True)
 class Bounds:

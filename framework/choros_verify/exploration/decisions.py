@@ -1,12 +1,13 @@
 """Decisions in numbers, as an exploration knows them, and what else happens in it; `story.py` puts it into words."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from choros.saga.machine.inputs import Answered, Event, Input, Release
-from choros.saga.machine.instance import Instance
+from choros.saga.machine.instance import Instance, States
 from choros_verify.exploration import holds
-from choros_verify.exploration.books import Carried
+from choros_verify.exploration.books import Books, Carried
 from choros_verify.exploration.times import EARLY, Moment
 from choros_verify.exploration.wire import Ordered
 
@@ -27,6 +28,20 @@ class Stored(NamedTuple):
     facts: tuple[str, ...] = ()
     order: tuple[frozenset[str], ...] = ()
     """The leaves that may stand, the oldest first; together those of which nobody knew when the saga turned back."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """What an instance begins with that takes another one over; one that does not begins with nothing."""
+
+    kept: States = field(default_factory=States)
+    updated: tuple[tuple[str, str], ...] = ()
+    facts: tuple[str, ...] = ()
+    """Those that are published already."""
+    order: tuple[frozenset[str], ...] = ()
+    """The kept leaves that stand, the oldest first."""
+    books: tuple[Books, ...] = ()
+    """By the place of the step."""
 
 
 class Decided(NamedTuple):

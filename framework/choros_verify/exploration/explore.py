@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from choros.app.app import App
@@ -12,9 +12,10 @@ from choros.saga.machine.instance import TERMINAL
 from choros.saga.outline import Composite
 from choros.saga.saga import Saga
 from choros_verify.exploration.accounts import Accounts
+from choros_verify.exploration.again import successors
 from choros_verify.exploration.books import Books
 from choros_verify.exploration.bounds import Bounds
-from choros_verify.exploration.decisions import Given, Happening
+from choros_verify.exploration.decisions import Given, Happening, TakenOver
 from choros_verify.exploration.examples import reply_examples
 from choros_verify.exploration.holds import Violation
 from choros_verify.exploration.moves import Moves
@@ -40,6 +41,10 @@ class Exploration:
     replies: Mapping[str, str] = field(default_factory=dict)
     """Bodies of replies and signals by type name, where those that are made up will not do."""
     progress: OnStates | None = None
+    taken_over: TakenOver = field(default_factory=TakenOver)
+    """What it begins with, where it is another one run again."""
+    answers: dict[str, Answered] = field(default_factory=dict)
+    """What the rows of its participants stand for; who goes on from their books knows them too."""
 
     def run(self) -> Found[Happening]:
         """Walk; a violation is part of what is found. Raises UsageError where no example message can be made up."""
@@ -48,8 +53,9 @@ class Exploration:
         wire, replies = Bags(), {**reply_examples(self.saga, self.replies), **self.replies}
         start = self.start or invent(self.saga.start).to_json()
         self.explored = saga = unrolled(self.saga, start, replies)
-        orchestrator = OrchestratorModel(saga, self.protocol, wire, start, replies)
-        participants = Participants(saga, self.protocol, replies, self.bounds.providers, self.bounds.refusals)
+        orchestrator = OrchestratorModel(saga, self.protocol, wire, start, replies, self.taken_over)
+        bounds = self.bounds
+        participants = Participants(saga, self.protocol, replies, bounds.providers, bounds.refusals, self.answers)
         names = saga.outline.paths
         grow_old = self.bounds.budgets.horizons > 0
         deeds = participants.carry_out, participants.finish
@@ -59,14 +65,27 @@ class Exploration:
             moves, self.bounds.budgets, most_states=self.bounds.most_states, seed=self.bounds.seed,
             progress=self.progress, reduce=self.bounds.reduce,
         )  # fmt: skip
-        nothing = accounts.number((Books(),) * len(names))
-        found = search.run(WorldState(-1, nothing))
+        first = accounts.number(self.taken_over.books or (Books(),) * len(names))
+        found = search.run(WorldState(-1, first))
         if found.complete and not found.violation and accounts.taken_late:
             _late(found, search, accounts.taken_late[0])
         found.ends = _ends(search.worlds(), orchestrator)
         found.notes, found.not_taken = sorted(orchestrator.bugs), _not_taken(saga, orchestrator)
         self.reached = {(orchestrator.stored[w.stored], accounts.books[w.accounts]) for w in search.worlds()[1:]}
         return found
+
+    def run_again(self) -> Found[Happening]:
+        """Walk, and then again from each end, from wherever a person may have the saga run again. The states of all
+        walks are counted; a story is that of the one that breaks something, from where that begins."""
+        whole = self.run()
+        for one in successors(self.protocol, self.explored.outline, self.reached):
+            if whole.violation or not whole.complete:
+                break
+            found = replace(self, taken_over=one).run()
+            found.states, found.transitions = whole.states + found.states, whole.transitions + found.transitions
+            found.seconds, found.ends = whole.seconds + found.seconds, whole.ends + found.ends
+            whole = found
+        return whole
 
 
 def _late(found: Found[Happening], search: Search[Happening], taken: tuple[int, Answered]) -> None:

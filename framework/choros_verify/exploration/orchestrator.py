@@ -15,7 +15,7 @@ from choros.saga.machine.instance import Instance, States
 from choros.saga.machine.locks import locked
 from choros.saga.saga import Saga
 from choros_verify.exploration import holds
-from choros_verify.exploration.decisions import Decided, Given, Stored, moments
+from choros_verify.exploration.decisions import Decided, Given, Stored, TakenOver, moments
 from choros_verify.exploration.locked import asks
 from choros_verify.exploration.protocol import Protocol
 from choros_verify.exploration.times import NOW, last_moment, timed, timeless
@@ -26,8 +26,12 @@ from choros_verify.exploration.wire import Bags, Deadline, Ordered
 class OrchestratorModel:
     """Decides. A decision that breaks a rule by itself says so."""
 
-    def __init__(self, saga: Saga[Any], protocol: Protocol, wire: Bags, start: str, replies: Mapping[str, str]) -> None:
+    def __init__(
+        self, saga: Saga[Any], protocol: Protocol, wire: Bags, start: str, replies: Mapping[str, str],
+        taken_over: TakenOver,
+    ) -> None:  # fmt: skip
         self.saga = saga
+        self._taken_over = taken_over
         self._protocol = protocol
         self._wire = wire
         self.stored: list[Stored] = []
@@ -46,10 +50,14 @@ class OrchestratorModel:
 
     def begin(self) -> Decided:
         """The saga starts."""
-        lock = self.saga.lock and locked(self.saga.lock, self.saga.start.from_json(self._start), NOW)
-        decision = self._protocol.begin(self.saga.tree, "saga", self._start, NOW, cause="start", lock=lock)
-        before = replace(decision.instance, nodes=States(), status="running", seq=0)
-        return self._kept(Stored(before), before, decision, ())
+        declared = self.saga.lock
+        lock = locked(declared, self.saga.start.from_json(self._start), NOW) if declared else None
+        over = self._taken_over
+        decision = self._protocol.begin(
+            self.saga.tree, "saga", self._start, NOW, cause="start", lock=lock, kept=over.kept, updated=over.updated
+        )
+        before = replace(decision.instance, nodes=States(over.kept), status="running", seq=0, lock=lock)
+        return self._kept(Stored(before, over.facts, over.order), before, decision, ())
 
     def decide(self, number: int, given: Given) -> Decided | None:
         """What comes of it; None where nothing does."""

@@ -49,14 +49,20 @@ class Participants:
     provider outside the participant's database (semantics 16)."""
 
     def __init__(
-        self, saga: Saga[Any], protocol: Protocol, replies: dict[str, str], providers: frozenset[str], refusals: int
+        self,
+        saga: Saga[Any],
+        protocol: Protocol,
+        replies: dict[str, str],
+        providers: frozenset[str],
+        refusals: int,
+        answers: dict[str, Answered] | None = None,
     ) -> None:
         self._leaves = [saga.outline.commanded(path) for path in saga.outline.leaves]
         self._protocol = protocol
         self._replies = replies
         self._providers = providers
         self._refusals = refusals
-        self._kept: dict[str, Answered] = {}
+        self._kept: dict[str, Answered] = {} if answers is None else answers
         """Answers by the text that stands for them in a row."""
 
     def carry_out(self, books: Books, ordered: Ordered) -> Sequence[Ending]:

@@ -1,14 +1,16 @@
 """The rules that an exploration runs under. The shipped ones are choros's own; a mutant has one of them taken out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from choros.errors import Refused
 from choros.messages import Reply
 from choros.runtime.participant import verdicts
 from choros.runtime.participant.verdicts import Conclude, Matter, Verdict
-from choros.saga.machine import machine
+from choros.saga.machine import machine, rerun
 from choros.saga.machine.inputs import Decision
+from choros.saga.machine.instance import Instance, NodeState
+from choros.saga.outline import Outline
 from choros.store.barrier import Row
 
 Begin = Callable[..., Decision]
@@ -21,6 +23,10 @@ class Protocol:
 
     begin: Begin = machine.begin
     decide: Decide = machine.decide
+    why_not: Callable[[Outline, Instance, str], str] = rerun.why_not
+    """Why a saga that has ended must not be run again from a step; empty where it may."""
+    kept_by: Callable[[Outline, Instance, str], Mapping[str, NodeState]] = rerun.kept_by
+    """What the saga that it is run again as takes over."""
     judge: Callable[[Matter], Verdict] = verdicts.judge
     concluded: Callable[[Matter, Reply | Refused], Conclude] = verdicts.concluded
     writes: Callable[[Row], bool] = lambda row: True

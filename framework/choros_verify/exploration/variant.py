@@ -20,7 +20,7 @@ from importlib.util import find_spec, module_from_spec
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple, cast
 
-from choros.saga.machine import machine
+from choros.saga.machine import machine, rerun
 from choros.saga.machine.inputs import Decision
 
 CORE = "choros.saga"
@@ -46,6 +46,7 @@ class Variant:
         self._copies: dict[str, ModuleType] = {}
         self._carried: dict[int, tuple[Any, Any]] = {}
         self._machine: Any = self._module(machine.__name__)
+        self._rerun: Any = self._module(rerun.__name__)
 
     def begin(self, declared: Any, *given: Any, **more: Any) -> Decision:
         """As `machine.begin`."""
@@ -61,6 +62,16 @@ class Variant:
         """As `machine.never_begun`."""
         decision: Decision = self._machine.never_begun(self._known(declared), *given, **more)
         return decision
+
+    def why_not(self, *given: Any) -> str:
+        """As `rerun.why_not`."""
+        sentence: str = self._rerun.why_not(*given)
+        return sentence
+
+    def kept_by(self, *given: Any) -> Mapping[str, Any]:
+        """As `rerun.kept_by`."""
+        kept: Mapping[str, Any] = self._rerun.kept_by(*given)
+        return kept
 
     # --- modules ---
 

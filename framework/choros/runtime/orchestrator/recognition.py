@@ -40,7 +40,7 @@ def recognise(
         )
     if record.fingerprint not in ("", saga.fingerprint.hash):
         raise _otherwise(record)
-    if familiar and (known := familiar.read(saga, record)):
+    if familiar and (known := familiar.read(record)):
         return saga, with_entries(known, entries)
     instance = instance_of(record, entries)
     paths = list(saga.outline.leaves)
@@ -59,9 +59,9 @@ class Familiar:
     def __init__(self, most: int = MOST_CHARACTERS) -> None:
         self._recent: Recent[Instance] = Recent(most)
 
-    def read(self, saga: Saga[Any], record: Record) -> Instance | None:
-        """The state of this very text, if its bodies were read as this declaration reads them."""
-        return self._recent.get((saga.name, saga.version, record.state))
+    def read(self, record: Record) -> Instance | None:
+        """The state of this very text, if its bodies were read as its declaration reads them here."""
+        return self._recent.get((record.saga, record.saga_version, record.state))
 
     def keep(self, saga: Saga[Any], state: str, instance: Instance, before: str = "") -> None:
         """This is what the text says, which takes the place of the one before; of a saga that is over nobody asks.

@@ -127,7 +127,7 @@ class Transitions:
             return self._begin(works, now)
         if loaded.record.gone:
             return _over(works, loaded.record, self._app.sagas)
-        given = sort(works, loaded, self._app.sagas, self._at_hand(loaded.record))
+        given = sort(works, loaded, self._app.sagas, self._familiar.read(loaded.record))
         move = next((work for work in given.fresh if isinstance(work.given, Move)), None)
         if move:
             try:
@@ -140,11 +140,6 @@ class Transitions:
             return self._decide(saga, instance, loaded, given, now)
         except DeclaredOtherwise as unlike:
             return self._set_aside(loaded.record, given, unlike, now)
-
-    def _at_hand(self, record: Record) -> Instance | None:
-        """The state of a saga that was decided here last."""
-        saga = self._app.sagas.get((record.saga, record.saga_version))
-        return self._familiar.read(saga, record) if saga else None
 
     def _decide(self, saga: Saga[Any], before: Instance, loaded: Loaded, given: Sorted, now: float) -> Folded:
         record = loaded.record
