@@ -19,7 +19,7 @@ from choros.errors import ChorosError
 CODES = {
     1: """ChorosError DeclarationError MessageRejected MessageUnwritable StartConflict SagaNotFound UpdateRefused
         OutcomePending TokenUnknown TooLate WrongFact Misconfigured BrokerMisconfigured StoreMisconfigured""",
-    2: "UsageError DeclaredOtherwise",
+    2: "UsageError UnfitHeaders DeclaredOtherwise",
     4: "Unreachable BrokerUnreachable StoreUnreachable",
 }
 """Of the errors that every part of choros raises."""
