@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from choros import DeclarationError, Fact, Service, Transaction, all_of
+from choros.runtime.subscriber.facts import NEVER_GIVES_UP
 from choros.runtime.subscriber.subscriber import Subscriber
+from choros.transport.copies import redriven_copy
 from choros.transport.topology import topology
+from choros.wire.envelope import encode
 from tests.runtime.participant_stage import Stage, effect, eventually, fact, stage_for
 
 
@@ -114,6 +117,49 @@ def counts(stage: Stage) -> dict[str, int]:
 def told(stage: Stage) -> list[Fact]:
     found = [wire.read() for wire in stage.broker.waiting("shop.facts.witness")]
     return [NotCharged.from_json(one.data) for one in found if one.type == NotCharged.type_name]
+
+
+async def put_back(stage: Stage, *facts: Any) -> None:
+    """As `choros facts fail` does."""
+    for one in facts:
+        wire = redriven_copy(encode(one), gives_up=True)
+        await stage.outside.post("shop.retry", "shop.facts.payment", wire)
+
+
+async def test_rule_29_a_person_has_it_give_up_and_it_is_never_done() -> None:
+    bank = Bank()
+    bank.away = False
+    async with OnStage(payment(bank), attempts=3) as stage:
+        await put_back(stage, of(Placed))
+        await eventually(lambda: counts(stage) == {"given up": 1})
+        await put_back(stage, of(Placed))
+        await eventually(lambda: counts(stage) == {"given up": 1, "repeated": 1})
+        await eventually(lambda: told(stage) == [NotCharged(order="o1", why="given up")])
+        assert (bank.calls, await stage.effects()) == (0, {})
+
+
+async def test_rule_29_what_was_done_meanwhile_is_not_given_up() -> None:
+    bank = Bank()
+    bank.away = False
+    async with OnStage(payment(bank)) as stage:
+        await stage.publish(of(Placed))
+        await eventually(lambda: counts(stage) == {"handled": 1})
+        await put_back(stage, of(Placed))
+        await eventually(lambda: counts(stage) == {"handled": 1, "repeated": 1})
+        assert (told(stage), await stage.effects()) == ([], {"o1": 1})
+
+
+async def test_the_order_is_for_who_was_put_it_back_alone_and_for_who_says_what_is_told_then() -> None:
+    """A publisher that says so to everybody is not believed."""
+    bank = Bank()
+    bank.away = False
+    async with OnStage(payment(bank, gives_up=None)) as stage:
+        await put_back(stage, of(Placed))
+        await eventually(lambda: counts(stage) == {"parked": 1})
+        (parked,) = stage.broker.waiting("shop.facts.payment.dead")
+        assert parked.headers["x-choros-reason"] == NEVER_GIVES_UP
+        await stage.outside.post("shop.facts", "", redriven_copy(encode(of(Placed, 1)), gives_up=True))
+        await eventually(lambda: counts(stage) == {"parked": 1, "handled": 1})
 
 
 async def test_it_says_so_once_and_is_never_done() -> None:

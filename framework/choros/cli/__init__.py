@@ -13,6 +13,7 @@ from choros.cli import (
     contract,
     dead,
     facts,
+    facts_fail,
     flow,
     health,
     lock,
@@ -47,6 +48,7 @@ app.add_typer(settings.app)
 app.add_typer(saga.app, name="saga")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(lock.app, name="lock")
+facts.app.add_typer(facts_fail.app)
 app.add_typer(facts.app, name="facts")
 app.add_typer(flow.app, name="flow")
 app.add_typer(dead.app, name="dead")

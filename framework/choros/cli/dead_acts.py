@@ -62,7 +62,7 @@ def dead_redrive(
     Who has handled one already knows it again, so nothing is done twice. What fails again is parked again."""
     wanted = which.wanted(ids)
     check_said(wanted, everything)
-    _act("redrive", application, wanted, Signature(by or whoever(), reason), broker, output, limit)
+    act("redrive", application, wanted, Signature(by or whoever(), reason), broker, output, limit)
 
 
 @app.command(
@@ -133,22 +133,22 @@ def dead_drop(
     check_said(wanted, everything)
     if not yes:
         limit = _asked(application, wanted, broker, limit)
-    _act("drop", application, wanted, Signature(by or whoever(), reason), broker, output, limit)
+    act("drop", application, wanted, Signature(by or whoever(), reason), broker, output, limit)
 
 
 # --- acting -----------------------------------------------------------------------------------------------------------
 
 
-def _act(
+def act(
     verb: str, application: str, wanted: WantedLetters, by: Signature, broker: str, output: str, limit: int | None
 ) -> None:
     """Do it to all that are wanted and say what came of it; exits with 1 if any is left, or was not there."""
     loaded = loaded_apart(application)
 
-    async def act(told: Working) -> None:
+    async def do(told: Working) -> None:
         async with acting(loaded, broker) as desk:
             acts = Acts(desk.transport, desk.names, by)
-            does: LetterAct = acts.drop if verb == "drop" else acts.redrive
+            does: LetterAct = {"drop": acts.drop, "fail": acts.fail}.get(verb, acts.redrive)
             most = limit or sys.maxsize
             async for done in act_on_all(desk, wanted, does, most=most):
                 tally.add(done)
@@ -156,7 +156,7 @@ def _act(
 
     tally = LetterTally(verb, wanted.ids, keep=output != "table")
     with working("dead letters") as told:
-        run_until_done(act(told))
+        run_until_done(do(told))
     tally.tell(output)
 
 
@@ -197,7 +197,7 @@ class LetterTally:
         print(f"{'✖' if self.left else '✔'} {self.count - self.left:,} {_DONE[self._verb]}{left}")
 
 
-_DONE = {"redrive": "put back", "edit": "edited and put back", "drop": "dropped"}
+_DONE = {"redrive": "put back", "edit": "edited and put back", "drop": "dropped", "fail": "put back, to be given up"}
 
 
 def _asked(application: str, wanted: WantedLetters, broker: str, limit: int | None) -> int | None:

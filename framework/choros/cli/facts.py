@@ -46,7 +46,7 @@ from choros.transport.port import Published
 from choros.wire.attributes import rfc3339
 from choros.wire.envelope import Envelope
 
-app = Verbs(help="Publish facts, put them out again, and see who lacks them.")
+app = Verbs(help="Publish facts, put them out again, see who lacks them, and have reactions give up.")
 
 Since = Annotated[
     str, typer.Option(metavar="WHEN", help="from when on: '2h', '7d', or 2026-11-22T12:00 (local time without a zone)")

@@ -32,7 +32,7 @@ MOST_BODY = 64 * 1024
 """Bytes of a body that are kept with the record of an act."""
 AT_ONCE, MOST_AT_ONCE = 32, 16 * 1024 * 1024
 """Dead letters that are acted on together, and bytes of them."""
-LetterVerb = Literal["redrive", "edit", "drop"]
+LetterVerb = Literal["redrive", "edit", "drop", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,12 @@ class Acts:
     async def redrive(self, letter: DeadLetter, delivery: Delivery) -> ActedOn:
         """Put it back to where it was parked from."""
         return await self._put_back("redrive", letter, delivery, delivery.wire)
+
+    async def fail(self, letter: DeadLetter, delivery: Delivery) -> ActedOn:
+        """Put a fact back with the order to give up: its service says so in its own transaction (rule 29)."""
+        if letter.kind != "fact":
+            return ActedOn(letter, "It is no fact: only a reaction gives up.")
+        return await self._put_back("fail", letter, delivery, delivery.wire)
 
     async def edit(self, letter: DeadLetter, delivery: Delivery, edited: Wire) -> ActedOn:
         """Put this back in its place, of which nothing but the body is another."""
@@ -75,7 +81,7 @@ class Acts:
         bodies = {} if wire.body == delivery.wire.body else {"body": delivery.wire.body, "edited": wire.body}
         if not await self._note(verb, letter, **bodies):
             return ActedOn(letter, _UNRECORDED)
-        published = await self._transport.post(exchange, key, redriven_copy(wire))
+        published = await self._transport.post(exchange, key, redriven_copy(wire, gives_up=verb == "fail"))
         if published is not Published.CONFIRMED:
             return ActedOn(letter, _LEFT[published])
         if delivery.lost:

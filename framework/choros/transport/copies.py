@@ -26,6 +26,8 @@ ORIGINAL_QUEUE = "x-choros-original-queue"
 CAME_THROUGH = "x-choros-exchange"
 REDRIVEN = "x-choros-redriven"
 """How often a person has put it back."""
+GIVE_UP = "x-choros-give-up"
+"""That a person who has put a fact back wants its reaction to give up; 1, or it is not there."""
 BODY_SIZE = "x-choros-body-size"
 BODY_SHA256 = "x-choros-body-sha256"
 LARGEST_BODY = 16 * 1024 * 1024
@@ -33,8 +35,8 @@ LARGEST_BODY = 16 * 1024 * 1024
 
 _MOST_RETRIES = 1_000_000
 """A header that says more makes no sense."""
-# CC and BCC would route the copy to further queues; the others are the broker's own notes.
-_NOT_COPIED = frozenset({"CC", "BCC", "x-death", RETURNS, "x-acquired-count", "x-stream-offset"})
+# CC and BCC would route the copy to further queues; an order is given once; the others are the broker's own notes.
+_NOT_COPIED = frozenset({"CC", "BCC", "x-death", RETURNS, "x-acquired-count", "x-stream-offset", GIVE_UP})
 _OF_THE_PARKING = frozenset({REASON, FAILED_AT, ORIGINAL_QUEUE, CAME_THROUGH, RETRIES, WAITS})
 _NOT_COPIED_PREFIXES = ("x-first-death-", "x-last-death-", "x-opt-")
 
@@ -63,10 +65,12 @@ def dead_copy(wire: Wire, reason: str, queue: str, exchange: str) -> Wire:
     return replace(wire, headers={**copied(wire.headers), **notes})
 
 
-def redriven_copy(wire: Wire) -> Wire:
-    """The message as it goes back to where it was parked from: as if it had never failed, but for a count."""
+def redriven_copy(wire: Wire, *, gives_up: bool = False) -> Wire:
+    """The message as it goes back to where it was parked from: as if it had never failed, but for a count; or with the
+    order to give up."""
     headers = {name: value for name, value in copied(wire.headers).items() if name not in _OF_THE_PARKING}
-    return replace(wire, headers={**headers, REDRIVEN: count_of(wire.headers, REDRIVEN) + 1})
+    ordered = {GIVE_UP: 1} if gives_up else {}
+    return replace(wire, headers={**headers, **ordered, REDRIVEN: count_of(wire.headers, REDRIVEN) + 1})
 
 
 def shortened(wire: Wire) -> Wire:

@@ -18,7 +18,7 @@ from choros.runtime.subscriber.heard_types import PASS_ON, HeardTypes, put_off
 from choros.runtime.subscriber.inbox import inbox_key, stream_key
 from choros.telemetry.context import about
 from choros.telemetry.logs import get_logger, words
-from choros.transport.copies import REDRIVEN, count_of
+from choros.transport.copies import GIVE_UP, REDRIVEN, count_of
 from choros.transport.port import Delivery
 from choros.transport.topology import RETRY_LADDER, Names
 from choros.wire.envelope import Envelope
@@ -30,6 +30,7 @@ TOO_OLD = "it is no younger than what this service has forgotten, so it may have
 GIVEN_TWICE = "its identity was given twice: another fact of this source, stream and number was handled before"
 OTHER_FLOW = "of another flow"
 NOTHING_JOINS = "It has no correlation id, so nothing says which other facts it belongs to."
+NEVER_GIVES_UP = "it is to give up, and its service does not say what is told then (gives_up=)"
 SECOND_CAUSE = "second cause: another fact of its flow was handled before, which has the same effect"
 UNHANDLED: dict[str, str] = {
     "overtaken": OVERTAKEN, "too old": TOO_OLD, "given twice": GIVEN_TWICE, "second cause": SECOND_CAUSE,
@@ -65,6 +66,8 @@ class Heard:
     """Of several that its reaction waits for: those that came before it."""
     stands: bool = True
     """Of what takes something back: whether that was done."""
+    ordered: bool = False
+    """Whether a person has put it back for its reaction to give up."""
     written: list[Departure] = field(default_factory=list)
     """What its handler has let leave, in the transaction that was last run."""
 
@@ -192,7 +195,9 @@ class Admission:
                 if handler.join and not (envelope.flow_id or envelope.correlation_id):
                     raise MessageRejected(NOTHING_JOINS)
                 if handler.where is None or handler.where.fits(fact, envelope):
-                    return Heard(delivery, envelope, fact, handler, lane)
+                    back = delivery.exchange == self._names.retry  # of all that publishers send, nothing comes by it
+                    ordered = back and count_of(delivery.wire.headers, GIVE_UP) > 0
+                    return Heard(delivery, envelope, fact, handler, lane, ordered=ordered)
                 self._fates.settle("filtered", delivery.ack())
                 return None
             if fanned_out:

@@ -21,7 +21,7 @@ from choros.runtime.host.slots import Calls
 from choros.runtime.host.under_way import UnderWay
 from choros.runtime.subscriber.batches import Batches, batch_of
 from choros.runtime.subscriber.catch_up import CatchUp, ReadAnew
-from choros.runtime.subscriber.facts import NOBODY_ELSE, UNHANDLED, Admission, Fate, Fates, Heard
+from choros.runtime.subscriber.facts import NEVER_GIVES_UP, NOBODY_ELSE, UNHANDLED, Admission, Fate, Fates, Heard
 from choros.runtime.subscriber.heard_types import HeardTypes
 from choros.runtime.subscriber.order import HeldBack
 from choros.runtime.subscriber.reactions import Reaction
@@ -188,6 +188,9 @@ class Subscriber:
 
     async def _take(self, deliveries: Sequence[Delivery]) -> None:
         for heard in await self._admission.concerning(deliveries):
+            if heard.ordered and (heard.handler is None or heard.handler.gives_up is None):
+                self._fates.park(heard.delivery, NEVER_GIVES_UP, type=heard.envelope.type)
+                continue
             if not self._service.needs_log and (spare := self._under_way.join(heard)) is not None:
                 self._fates.settle("repeated", spare.ack())
                 continue
@@ -202,7 +205,8 @@ class Subscriber:
     async def _work(self, heard: Heard, turn: asyncio.Future[None] | None = None) -> None:
         if turn is not None:
             await turn
-        result = await self._reaction.to(heard) if heard.handler else NOBODY_ELSE
+        act = self._reaction.instead if heard.ordered else self._reaction.to
+        result = await act(heard) if heard.handler else NOBODY_ELSE
         self._end(heard, await self._given_up(heard, result) if isinstance(result, Exception) else result)
 
     async def _given_up(self, heard: Heard, error: Exception) -> Fate | Exception:
