@@ -200,7 +200,7 @@ def _check(own_processes: bool, store: str, kills: Sequence[str], roles: Collect
 def _check_postgres(store: str, variant: Variant) -> None:
     if store and not store.startswith(POSTGRESQL):
         raise UsageError("With --postgres, the sagas are there too.", "--store postgresql://..., or none.")
-    if variant is not Variant.HYBRID:
+    if variant is Variant.CHOREOGRAPHED:
         raise UsageError(f"The {variant} shop keeps its books in SQLite.", "--postgres without --variant.")
 
 

@@ -25,7 +25,8 @@ from reference_services.sql import POSTGRESQL
 from reference_services.tables import tables_at
 
 PARTS = (
-    "sagas", "payment", "inventory", "stock", "shipping", "carrier", "notifications", "mails", "analytics", "order",
+    "sagas", "payment", "inventory", "stock", "shipping", "carrier", "notifications", "mails", "analytics",
+    "rejections", "order",
 )  # fmt: skip
 USERS = ("postgres", "nobody")
 """As whom it runs where we are root, which it refuses."""

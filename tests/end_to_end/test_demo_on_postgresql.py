@@ -12,7 +12,9 @@ import pytest
 
 from choros.errors import UsageError
 from reference_services.demo import postgresql
+from reference_services.demo.by_commands import ROLES as ROLES_BY_COMMANDS
 from reference_services.demo.command import run
+from reference_services.demo.processes import ROLES
 from tests.end_to_end.order_files import Invoices, write_invoices
 from tests.end_to_end.shop import choros, until
 from tests.end_to_end.test_demo import balanced, demo, outcomes
@@ -73,6 +75,11 @@ async def test_every_order_ends_as_it_does_elsewhere_with_services_and_postgresq
         assert sorted(path.suffix for path in (tmp_path / "run").iterdir() if path.suffix == ".db") == []
     finally:
         await asyncio.to_thread(server.stop)
+
+
+def test_every_process_that_is_commanded_has_a_place() -> None:
+    roles = {*ROLES, *ROLES_BY_COMMANDS} - {"orchestrator-1", "orchestrator-2"}
+    assert roles <= set(postgresql.PARTS)
 
 
 @pytest.mark.slow
