@@ -14,6 +14,7 @@ from choros.errors import StoreMisconfigured, StoreUnreachable
 from choros.runtime.client.client import Client
 from choros.runtime.host.vitals import Vitals
 from choros.runtime.orchestrator import decider as decider_module
+from choros.saga.machine.instance import Instance
 from choros.store.memory.sagas import MemoryStore
 from choros.store.sagas import NOTHING, Committed, EntryNames, Loaded, Transition
 from tests.patience import LATE
@@ -148,6 +149,31 @@ async def test_what_the_store_may_have_taken_is_said_to_be_unknown() -> None:
         with pytest.raises(StoreUnreachable, match=r"may have been taken.*Try: ask again under the same key"):
             await client.start(shop.order_saga, shop.ORDER)
         assert begun(store) == 1
+
+
+async def test_who_waits_for_one_that_runs_looks_and_does_not_read_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with staged() as stage:
+        store, client = await moody(stage)
+        saga_id = await client.start(shop.order_saga, shop.ORDER)
+        looks, read, load, loads = [], [], store.load, Instance.loads
+
+        async def look(saga_ids: Sequence[str], wanted: EntryNames = NOTHING) -> Any:
+            looks.append(saga_ids)
+            return await load(saga_ids, wanted)
+
+        def reading(text: str) -> Instance:
+            read.append(text)
+            return loads(text)
+
+        store.load = look  # type: ignore[method-assign]
+        monkeypatch.setattr(Instance, "loads", staticmethod(reading))
+        waiting = asyncio.create_task(client.wait(saga_id, timeout=SOON))
+        while len(looks) < 3:
+            await asyncio.sleep(0.01)
+        assert read == []
+        waiting.cancel()
+        assert (await client.outcome(saga_id)).status == "running"
+        assert len(read) == 1
 
 
 async def test_what_the_store_took_without_a_word_is_found_and_answered() -> None:

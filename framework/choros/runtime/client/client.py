@@ -27,7 +27,7 @@ from choros.names import BusinessKey
 from choros.runtime.client.account import Account, account_of, check_id, doer_of, known_of, there
 from choros.runtime.client.beginning import Beginning
 from choros.runtime.client.bounds import seconds_of
-from choros.runtime.client.outcome import Outcome, outcome_of
+from choros.runtime.client.outcome import SETTLED, Outcome, outcome_of, recorded
 from choros.runtime.client.parked import Skippable, meant, skippable
 from choros.runtime.client.query import SagaState, answered, check_replies, saga_state
 from choros.runtime.client.reference import referred
@@ -40,7 +40,7 @@ from choros.runtime.client.upkeep import kept_up
 from choros.runtime.orchestrator.decider import Decider
 from choros.runtime.orchestrator.history import answered_before
 from choros.runtime.orchestrator.lock_store import opened_locks
-from choros.runtime.orchestrator.recognition import as_stored, recognise
+from choros.runtime.orchestrator.recognition import recognise
 from choros.runtime.orchestrator.return_address import ReturnAddress
 from choros.runtime.orchestrator.schedules import opened
 from choros.runtime.orchestrator.signature import UNSIGNED, Signature
@@ -188,8 +188,9 @@ class Client:
         while True:
             if look:
                 with suppress(StoreUnreachable):  # it may be back before the time is up
-                    if (outcome := await self.outcome(saga_id)).settled:
-                        return outcome
+                    record = (await known_of(self._store, saga_id)).record
+                    if record.status in SETTLED:  # else there is no need to read its state, however long that is
+                        return recorded(record, self._app.sagas)
             await asyncio.wait([watching], timeout=pause)
             if watching.done():
                 ended = watching.result().instance
@@ -200,9 +201,7 @@ class Client:
 
     async def outcome(self, saga_id: str) -> Outcome[Any]:
         """How far the saga is, or was when it ended; raises SagaNotFound, and StoreUnreachable at once."""
-        record = (await known_of(self._store, saga_id)).record
-        saga = self._app.sagas.get((record.saga, record.saga_version))
-        return outcome_of(as_stored(record), saga.outline.result if saga else None)
+        return recorded((await known_of(self._store, saga_id)).record, self._app.sagas)
 
     async def show(self, saga_id: str) -> Account:
         """Everything that is known of a saga instance; raises SagaNotFound, and StoreUnreachable at once."""

@@ -6,9 +6,14 @@ from typing import Any, Generic
 
 from choros.errors import MessageRejected
 from choros.messages import Failure
+from choros.runtime.orchestrator.recognition import as_stored
 from choros.saga.machine.instance import TERMINAL, Instance, Status
 from choros.saga.parameters import Builder
-from choros.saga.saga import Result_co
+from choros.saga.saga import Result_co, Sagas
+from choros.store.sagas import Record
+
+SETTLED: tuple[Status, ...] = (*TERMINAL, "parked")
+"""Of a saga that goes no further by itself: it has ended, or waits for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Outcome(Generic[Result_co]):
     @property
     def settled(self) -> bool:
         """Whether it goes no further by itself: it has ended, or waits for a person."""
-        return self.ended or self.status == "parked"
+        return self.status in SETTLED
 
 
 def outcome_of(instance: Instance, declared: Builder | None = None) -> Outcome[Any]:
@@ -49,3 +54,9 @@ def outcome_of(instance: Instance, declared: Builder | None = None) -> Outcome[A
             result = declared.builds.from_json(instance.result)
     left = tuple(instance.standing)
     return Outcome(instance.saga_id, instance.status, failure, instance.why_parked, result, left)
+
+
+def recorded(record: Record, sagas: Sagas) -> Outcome[Any]:
+    """How far the saga of this record is."""
+    saga = sagas.get((record.saga, record.saga_version))
+    return outcome_of(as_stored(record), saga.outline.result if saga else None)
