@@ -562,7 +562,7 @@ REMOVALS = (
     ),
     Removal(
         38, "its queues are there before its first fact", "runtime.client.beginning.Beginning.begin",
-        "await self._declare()", "None",
+        "await self._declare()\n    if not", "if not",
         ("tests/runtime/test_flows_begun.py::test_rule_38_who_cannot_have_it_there_begins_nothing",),
     ),
     Removal(
