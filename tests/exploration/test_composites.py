@@ -45,7 +45,7 @@ def test_trouble_breaks_nothing_of_what_is_side_by_side(budgets: Left) -> None:
 
 
 @pytest.mark.cross
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(7_200)
 @pytest.mark.parametrize(("name", "left"), GOES)
 @pytest.mark.parametrize("budgets", [NONE, DUPLICATE, CRASH, RETRY], ids=["none", "a duplicate", "a crash", "a retry"])
 def test_trouble_breaks_nothing(name: str, left: bool, budgets: Left) -> None:
@@ -54,7 +54,7 @@ def test_trouble_breaks_nothing(name: str, left: bool, budgets: Left) -> None:
 
 
 @pytest.mark.cross
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(7_200)
 @pytest.mark.parametrize("name", ["when", "when in when", "behind the pivot", "parallel", "parallel in when"])
 def test_the_full_cross_breaks_nothing(name: str) -> None:
     explored(name, SHORT)

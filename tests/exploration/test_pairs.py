@@ -25,7 +25,7 @@ def test_the_page_lists_the_twelve() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(7_200)
 @pytest.mark.parametrize("name", ALL_PAIRS)
 def test_every_interleaving_of_a_pair_keeps_every_promise(name: str) -> None:
     found = PAIRS[name].explored()

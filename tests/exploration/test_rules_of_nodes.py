@@ -116,7 +116,7 @@ TROUBLE = {"a duplicate": Left(1, 0, 0), "a crash": Left(0, 1, 0), "a retry": Le
 
 
 @pytest.mark.cross
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(7_200)
 @pytest.mark.parametrize("budgets", TROUBLE)
 @pytest.mark.parametrize("name", RACES)
 def test_trouble_breaks_nothing_of_a_race_without_a_pivot(name: str, budgets: str) -> None:

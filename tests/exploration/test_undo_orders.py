@@ -103,7 +103,7 @@ def test_every_interleaving_keeps_every_promise(way: tuple[str, str]) -> None:
 
 
 @pytest.mark.cross
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(7_200)
 @pytest.mark.parametrize("name", SIDE_BY_SIDE)
 def test_what_goes_back_side_by_side_keeps_every_promise(name: str) -> None:
     explored(SIDE_BY_SIDE[name])
@@ -117,7 +117,7 @@ def test_trouble_breaks_nothing(order: Any, budgets: Left) -> None:
 
 
 @pytest.mark.cross
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(7_200)
 @pytest.mark.parametrize(("order", "name"), WAYS)
 def test_the_full_cross_breaks_nothing(order: Any, name: str) -> None:
     explored(sagas(undo=order)[name], NONE if name in LONG else Left(1, 1, 0))
