@@ -21,7 +21,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
 from redis.asyncio import Redis
 
-from benchmarks.measuring import Heard, Part
+from benchmarks.measuring import PATIENCE, Heard, Part
 from benchmarks.samples import Samples
 from benchmarks.shop import APPLICATION, PARTICIPANTS, SUBSCRIBER
 from choros.transport.rabbitmq import RabbitMQTransport
@@ -194,7 +194,12 @@ class Floor:
     async def _memory(self, stack: AsyncExitStack) -> Memory:
         if not self.redis_url:
             return Memory()
-        redis = await stack.enter_async_context(Redis.from_url(self.redis_url, max_connections=_CONNECTIONS))
+        redis = Redis.from_url(
+            self.redis_url,
+            max_connections=_CONNECTIONS,
+            socket_connect_timeout=PATIENCE,  # a thousand are opened at once
+        )
+        await stack.enter_async_context(redis)
         return RedisMemory(redis, self.namespace, self.saga)
 
     async def _driver(self, publishing: AbstractConnection, memory: Memory) -> Driver:
