@@ -11,6 +11,9 @@ from choros_verify.simulation.targets import Targets
 
 _OUTCOMES: tuple[Behaviour, ...] = ("transient", "transient", "slow", "stuck", "panics", "cancels")
 _LONGEST = 45.0
+BEGUN_WITHIN = 600.0
+"""Seconds for which the first fact of a flow may be told again, each time as begun then: nobody may forget sooner what
+it did when it was told first."""
 _LATE: tuple[FaultKind, ...] = ("delay", "duplicate", "cut_after", "reorder")
 """What happens to facts so that what takes something back overtakes what does it."""
 
@@ -23,7 +26,9 @@ def with_flows(plan: RunPlan, setting: Targets) -> RunPlan:
     begun = chance.choice((1, 1, 1, 2, 2, 3, 4)) + len(setting.flows.declared) - 1
     flows = tuple(sorted(round(1.0 + chance.uniform(0.0, 2.0), 3) for _ in range(begun)))
     reactions = tuple(line for index in range(begun) for line in _lines(chance, setting, index))
-    return replace(plan, flows=flows, reactions=reactions, faults=(*plan.faults, *_faults(chance, setting)))
+    forgets = plan.forgets + BEGUN_WITHIN if plan.forgets else 0.0
+    faults = (*plan.faults, *_faults(chance, setting))
+    return replace(plan, flows=flows, reactions=reactions, faults=faults, forgets=forgets)
 
 
 def _lines(chance: random.Random, setting: Targets, index: int) -> Iterator[FlowLine]:

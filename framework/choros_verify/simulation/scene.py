@@ -118,6 +118,7 @@ class Scene:
         first = next(iter(self.shares))
         with self._rehearsal(first) as world:
             queues = [queue.name for queue in world.working_queues() if ".retry." not in queue.name]
+            queues = [name for name in queues if self.starts or ".replies." not in name]  # which nobody reads then
             occasions, processes = world.occasions(), world.process_names
         self._occasions[first] = occasions
         sagas = [saga for saga, _ in self.starts]
