@@ -429,7 +429,7 @@ REMOVALS = (
     Removal(
         16, "the first word from outside counts", "runtime.participant.unfinished.Unfinished._job",
         "if row.state not in OPEN:", 'if row.state == "tombstone":',
-        (f"{UNFINISHED}::test_twice_is_said_to_have_happened_and_sends_one_reply",),
+        (f"{UNFINISHED}::test_twice_is_said_to_have_happened_and_makes_one_reply",),
     ),
     Removal(
         4, "what is finished from outside has a bound", "saga.machine.answers._unfinished",
