@@ -127,7 +127,8 @@ class Caller:
         await store.open()
         plan, loop = self.tenant.plan, asyncio.get_running_loop()
         given: Any = {"timeout": timedelta(seconds=plan.patience), "locks": await opened(self.tenant.locks)}
-        await transport.declare(self.tenant.listening)
+        if self.tenant.flows:
+            await transport.declare(self.tenant.listening)
         async with Client(self.tenant.app, store=store, transport=transport, **given) as client:
             todo: list[tuple[float, int, Callable[[], Awaitable[None]]]] = []
             starts = [(at, i) for i, at in enumerate(plan.starts) if i not in self.accepted | self.dropped]
