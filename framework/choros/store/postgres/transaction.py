@@ -133,7 +133,8 @@ class PostgresTransaction(SqlTransaction):
         if self._believed:
             now = await self._looked(rows)
             self._horizons.update(now)
-            self.met_another = self.met_another or _moved_past(rows, self._believed, now)
+            if _moved_past(rows, self._believed, now):
+                self.meets_another()
 
     async def _looked(self, rows: Sequence[Row]) -> Mapping[Memory, float]:
         """How far rows are forgotten by now: with the last of these, or by a trip of its own."""

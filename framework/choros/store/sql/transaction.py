@@ -134,6 +134,10 @@ class SqlTransaction(Transaction):
             await self.write(sorted(self._written.values(), key=lambda row: row.key))
             await self._tell(statements.LET_GO, [{"key": key} for key in sorted(self._places - {*self._written})])
 
+    def meets_another(self) -> None:
+        """Somebody else has committed what this one must see: its job is done again."""
+        self.met_another = True
+
     async def write(self, rows: Sequence[Row]) -> None:
         """Put these rows into the table."""
         await self._tell(statements.WRITE, [statements.columns_of(row) for row in rows])
@@ -172,5 +176,6 @@ class SqlTransaction(Transaction):
         if meaning == "failed":
             self.standing.spoil("caught what a statement of it failed with, outside of a savepoint")
         elif ours or meaning in ("conflict", "away"):
-            self.met_another = self.met_another or meaning == "conflict"
+            if meaning == "conflict":
+                self.meets_another()
             self.standing.lose(named(self._where, error))
