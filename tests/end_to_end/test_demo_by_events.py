@@ -53,7 +53,7 @@ async def test_nor_do_their_books_differ_on_rabbitmq_with_services_killed(
     assert books[0] == books[1] == books[2]
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "roles", [("shipping", "carrier", "analytics", "rejections"), ("order", "orchestrator-1")], ids="+".join
 )
@@ -67,7 +67,7 @@ async def test_killed_processes_change_nothing_where_all_is_commanded(
     assert await left_behind(amqp_url, redis_url, namespace_of(tmp_path / "run")) == []
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "roles", [("payment", "inventory", "orders"), ("shipping", "carrier", "notifications", "analytics")], ids="+".join
 )
