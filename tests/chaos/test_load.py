@@ -40,14 +40,20 @@ class Talk:
         self.again.append((number, saga_id))
 
 
-async def test_what_a_killed_load_was_not_answered_is_asked_for_again_at_the_end_and_spoken_to(tmp_path: Path) -> None:
-    path = tmp_path / "starts.log"
-    path.write_text(f"ask {AN_EXPEDITION} 1.0\n")
-    talk: Any = Talk()
+async def finished(path: Path) -> tuple[Client, Talk]:
+    """Who was asked and who has spoken, once a load has finished what this log says."""
     client: Any = Client()
+    talk: Any = Talk()
     store: Any = None
     with closing(StartLog(path)) as log:
         await Load(client, store, talk, log, SEED, rate=0, most=0).finish()
+    return client, talk
+
+
+async def test_what_a_killed_load_was_not_answered_is_asked_for_again_at_the_end_and_spoken_to(tmp_path: Path) -> None:
+    path = tmp_path / "starts.log"
+    path.write_text(f"ask {AN_EXPEDITION} 1.0\n")
+    _, talk = await finished(path)
     assert talk.told == [(AN_EXPEDITION, f"saga-{AN_EXPEDITION}")]
     assert read_starts(path) == ({AN_EXPEDITION}, {AN_EXPEDITION: f"saga-{AN_EXPEDITION}"})
 
@@ -55,11 +61,7 @@ async def test_what_a_killed_load_was_not_answered_is_asked_for_again_at_the_end
 async def test_what_was_begun_and_not_spoken_to_is_spoken_to_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "starts.log"
     path.write_text(f"ask {AN_EXPEDITION} 1.0\ntook {AN_EXPEDITION} saga-a 1.1\nsaid {AN_EXPEDITION} permit kept 1.2\n")
-    talk: Any = Talk()
-    client: Any = Client()
-    store: Any = None
-    with closing(StartLog(path)) as log:
-        await Load(client, store, talk, log, SEED, rate=0, most=0).finish()
+    client, talk = await finished(path)
     assert (talk.told, client.asked) == ([(AN_EXPEDITION, "saga-a")], 0)
 
 
@@ -68,8 +70,5 @@ async def test_what_was_finished_is_finished_again_at_the_end(tmp_path: Path) ->
     path = tmp_path / "starts.log"
     words = "".join(f"said {AN_EXPEDITION} {what} kept 1.2\n" for what in ALL)
     path.write_text(f"ask {AN_EXPEDITION} 1.0\ntook {AN_EXPEDITION} saga-a 1.1\n{words}")
-    talk: Any = Talk()
-    nobody: Any = None
-    with closing(StartLog(path)) as log:
-        await Load(nobody, nobody, talk, log, SEED, rate=0, most=0).finish()
-    assert (talk.told, talk.again) == ([], [(AN_EXPEDITION, "saga-a")])
+    client, talk = await finished(path)
+    assert (talk.told, talk.again, client.asked) == ([], [(AN_EXPEDITION, "saga-a")], 0)
