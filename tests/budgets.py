@@ -45,7 +45,7 @@ NOT_HEART = (
     "store/sql", "store/sqlalchemy", "cli", "testing",
 )  # fmt: skip
 """What of `choros` is an adapter, a face, or for tests only; the rest is its heart."""
-HEART_LINES = 23_150
+HEART_LINES = 23_700
 """Lines of code. A ratchet: it goes down where a change allows, and rose for what users can say: the vocabulary of
 sagas, what services publish, how subscribers take it, and the shapes of handlers."""
 
