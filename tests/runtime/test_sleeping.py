@@ -21,12 +21,16 @@ from choros.runtime.orchestrator.orchestrator import Orchestrator
 from choros.saga.nodes import Pivot, Sleep, Step
 from choros.saga.saga import Saga
 from choros.store.memory.sagas import MemoryStore
+from choros.store.postgres.sagas import PostgresStore
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Store
 from choros.store.sqlite.sagas import SqliteStore
 from tests.patience import PATIENCE
 from tests.runtime.stage import Stage, kinds, make_app, staged
 from tests.saga import shop
+from tests.store.conftest import postgres_schema
+
+__all__ = ["postgres_schema"]
 
 DAY = 86_400.0
 BEGAN = 1_790_000_000.0
@@ -44,7 +48,9 @@ saga = Saga(
 )
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.servers)])
+@pytest.fixture(
+    params=["memory", "sqlite", *(pytest.param(one, marks=pytest.mark.servers) for one in ("redis", "postgres"))]
+)
 def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     """Opens what the last one has left."""
     if request.param == "sqlite":
@@ -52,6 +58,9 @@ def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     if request.param == "redis":
         url, scope = request.getfixturevalue("redis_url"), request.getfixturevalue("namespace")
         return lambda: RedisStore(url, scope)
+    if request.param == "postgres":
+        schema = request.getfixturevalue("postgres_schema")
+        return lambda: PostgresStore(schema, "shop.shop")
     first = MemoryStore()
     return lambda: MemoryStore(first)
 
