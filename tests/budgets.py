@@ -242,13 +242,14 @@ def public_names(tree: ast.Module) -> Iterator[tuple[str, Documentable]]:
     """The module, its public classes and functions, and the public methods (".name") of those classes."""
     yield "", tree
     for node in tree.body:
-        if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_"):
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             yield node.name, node
-            members = node.body if isinstance(node, ast.ClassDef) else []
-            yield from ((f".{member.name}", member) for member in members if is_public_method(member))
+            yield from ((f".{member.name}", member) for member in node.body if is_public(member))
+        elif is_public(node):
+            yield node.name, node
 
 
-def is_public_method(node: ast.stmt) -> TypeGuard[Function]:
+def is_public(node: ast.stmt) -> TypeGuard[Function]:
     """Neither private, nor special, nor one signature of several."""
     if not isinstance(node, Function) or node.name.startswith("_"):
         return False

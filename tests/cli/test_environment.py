@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from choros import Addresses, UsageError
+from choros import Addresses, App, UsageError
 from choros.app.settings import SETTINGS
 from choros.cli import _command, environment
+from choros.roles.settings_files import KNOWN
 from tests.cli.test_cli import Choros, choros
 
 __all__ = ["choros"]  # the fixture
@@ -47,6 +48,7 @@ def test_defaults_and_what_the_environment_says(choros: Choros, monkeypatch: pyt
     assert list(found) == sorted(found)
     settable = {names[0] for names in environment.variables(_command())}
     assert settable <= set(found)
+    assert sorted(found) == KNOWN, "a file of settings knows them without the command line"
 
 
 def test_the_environment_goes_before_secrets_and_those_before_the_file(
@@ -121,7 +123,10 @@ def test_a_program_finds_everything_where_the_commands_do(tmp_path: Path, monkey
     monkeypatch.setenv("CHOROS_SECRETS", str(secrets))
     found = Addresses.from_settings()
     assert (found.broker, found.store) == ("amqp://me:secret@broker/", "redis://file/")
+    assert found.namespaced(App("wine")).namespace == "wine"
     monkeypatch.setenv("CHOROS_STORE", "redis://here/")
+    monkeypatch.setenv("CHOROS_NAMESPACE", "wine-ada")
+    assert Addresses.from_settings().namespaced(App("wine")).namespace == "wine-ada"
     assert Addresses.from_settings().store == "redis://here/"
     assert "CHOROS_BROKER" not in os.environ, "the environment is the program's"
 
@@ -130,9 +135,12 @@ def test_a_program_without_a_broker_is_told_so(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(UsageError, match="CHOROS_BROKER is set nowhere"):
         Addresses.from_settings()
     file = tmp_path / "choros.env"
-    file.write_text("CHOROS_BROKR=amqp://x\n")
-    monkeypatch.setenv("CHOROS_SETTINGS", str(file))
+    monkeypatch.setenv("CHOROS_BROKR", "amqp://x")
     with pytest.raises(UsageError, match="Did you mean 'CHOROS_BROKR'"):
+        Addresses.from_settings()
+    monkeypatch.setenv("CHOROS_SETTINGS", str(file))
+    file.write_text("CHOROS_BROKER=amqp://x\nCHOROS_STROE=redis://x\n")
+    with pytest.raises(UsageError, match=r"there is no setting CHOROS_STROE\. Did you mean 'CHOROS_STORE'\?"):
         Addresses.from_settings()
     monkeypatch.setenv("CHOROS_SETTINGS", "/nowhere")
     with pytest.raises(UsageError, match="There is no file of settings '/nowhere'"):

@@ -113,8 +113,8 @@ def port(shop: Path, amqp_url: str, namespace: str) -> Iterator[int]:
         processes.terminate()
 
 
-def asked(url: str, body: str = "") -> dict[str, str]:
-    request = urllib.request.Request(url, body.encode() or None, {"content-type": "application/json"})
+def asked(url: str, body: str = "", **headers: str) -> dict[str, str]:
+    request = urllib.request.Request(url, body.encode() or None, {"content-type": "application/json", **headers})
     with urllib.request.urlopen(request, timeout=30) as answer:
         found: dict[str, str] = json.load(answer)
         return found

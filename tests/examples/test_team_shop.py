@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ pytestmark = [pytest.mark.long, pytest.mark.servers]
 SHOP = ROOT / "examples" / "team_shop"
 INSTALLED, STARTED = re.findall(r"^```sh\n(.*?)^```$", (SHOP / "README.md").read_text(), re.DOTALL | re.MULTILINE)
 ASKED = re.findall(r"-d '(\{.*?\})'", (SHOP / "README.md").read_text())
+TENANTS: tuple[dict[str, str], ...] = ({"x-tenant": "acme"}, {})
 DATABASES = ("payment", "shipping", "front")
 
 
@@ -37,7 +39,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = outside.glob("choros-*.whl")
     shutil.copytree(SHOP, outside / "shop", ignore=shutil.ignore_patterns("__pycache__", ".*"))
     for line in INSTALLED.splitlines():
-        typed(line.replace("python3", sys.executable), outside / "shop", CHOROS=f"{wheel}[api,sqlalchemy,postgres]")
+        extras = f"{wheel}[api,http,sqlalchemy,postgres]"
+        typed(line.replace("python3", sys.executable), outside / "shop", CHOROS=extras)
     return outside / "shop"
 
 
@@ -115,6 +118,12 @@ async def up(port: int) -> bool:
         return front.connect_ex(("127.0.0.1", port)) == 0
 
 
+def told(port: int) -> str:
+    """What Prometheus reads there."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as metrics:
+        return str(metrics.read().decode())
+
+
 async def rows(environment: dict[str, str], name: str, query: str) -> list[tuple[Any, ...]]:
     connection = await asyncpg.connect(environment[f"{name.upper()}_DB"])
     found = [tuple(row) for row in await connection.fetch(query)]
@@ -129,7 +138,7 @@ async def test_its_orders_end_as_its_page_says_and_are_booked_once_though_it_is_
     await until("the front is there", lambda: up(ports[0]))
     await until("the carrier is there", lambda: up(ports[1]))
 
-    first, second = (asked(f"{front}?wait=30", body) for body in ASKED)
+    first, second = (asked(f"{front}?wait=30", body, **said) for body, said in zip(ASKED, TENANTS, strict=True))
     assert (first["status"], second["status"]) == ("completed", "compensated")
     assert asked(f"{front}/o1") == {"order_id": "o1", "status": "completed"}
 
@@ -150,10 +159,13 @@ async def test_its_orders_end_as_its_page_says_and_are_booked_once_though_it_is_
     assert await rows(environment, "payment", "SELECT credit FROM account WHERE customer = 'ada'") == [(60,)]
     assert await rows(environment, "payment", "SELECT count(*), sum(amount) FROM charge") == [(13, 52)]
     assert await rows(environment, "front", "SELECT count(*) FROM customer_order") == [(14,)]
+    assert await rows(environment, "shipping", "SELECT order_id FROM parcel WHERE tenant = 'acme'") == [("o1",)]
+    assert "# TYPE choros_sagas_started_total counter" in told(ports[0])
 
 
 def test_the_page_asks_for_what_its_processes_take() -> None:
     assert len(ASKED) == 2
+    assert '-H \'x-tenant: acme\' -d \'{"order_id": "o1"' in (SHOP / "README.md").read_text()
     assert {shlex.split(line)[0] for line in STARTED.splitlines() if line.endswith("&")} == {
         ".venv/bin/uvicorn", ".venv/bin/choros"
     }  # fmt: skip

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from choros.app.app import App
-from choros.app.service import Service, memory_for
+from choros.app.memory import memory_for
+from choros.app.service import Service
 from choros.app.settings import NOTHING_SET, Settings
 from choros.errors import DeclarationError
 from choros.runtime.host.retention import sweep

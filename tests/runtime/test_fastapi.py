@@ -175,11 +175,12 @@ async def test_a_front_that_is_not_open_says_so() -> None:
         await Front(bar(), Addresses("memory://", "memory://", "memory://")).client()
 
 
-async def test_a_store_that_hangs_is_a_problem_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asked", ["commit", "load", "history"])
+async def test_a_store_that_hangs_is_a_problem_soon(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     async def hangs(*_: object) -> Any:
         await asyncio.Event().wait()
 
-    front = Front(bar(), Addresses("memory://", "memory://", "memory://"), patience=timedelta(seconds=0.2))
+    front = Front(bar(), Addresses("memory://", "memory://", "memory://"), patience=timedelta(seconds=5))
     api = FastAPI(lifespan=front.lifespan)
     front.add_problems(api)
 
@@ -187,13 +188,22 @@ async def test_a_store_that_hangs_is_a_problem_soon(monkeypatch: pytest.MonkeyPa
     async def brew(order: Brew, client: Annotated[Client, Depends(front.client)]) -> Any:
         return await front.answer(await client.start(coffee, order), location="/cups")
 
+    @api.get("/cups/{saga_id}")
+    async def look(saga_id: str, client: Annotated[Client, Depends(front.client)]) -> Any:
+        return {"status": (await client.show(saga_id)).record.status}
+
     async with (
         front.lifespan(api),
         httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://bar") as http,
     ):
-        monkeypatch.setattr(MemoryStore, "commit", hangs)
+        saga_id = (await http.post("/cups", json={"cup": "c0"})).json()["saga_id"]
+        assert (await http.get(f"/cups/{saga_id}")).json() == {"status": "running"}
+        monkeypatch.setattr(MemoryStore, asked, hangs)
         async with asyncio.timeout(PATIENCE):
-            said = await http.post("/cups", json={"cup": "c1"})
+            if asked == "commit":
+                said = await http.post("/cups", json={"cup": "c1"})
+            else:
+                said = await http.get(f"/cups/{saga_id}")
     assert (said.status_code, said.headers["content-type"]) == (503, "application/problem+json")
     assert "Ask again" in said.json()["title"]
 

@@ -393,7 +393,7 @@ def test_several_are_two_or_more(facts: list[type[Fact]]) -> None:
 
 def test_only_facts_are_waited_for() -> None:
     with pytest.raises(DeclarationError, match=r"all_of is given .*, which is no Fact"):
-        all_of(Placed, str)  # type: ignore[arg-type] # what it refuses
+        all_of(Placed, str)  # type: ignore[type-var] # what it refuses
 
 
 @pytest.mark.parametrize("undone", ["reship", all_of(Placed, Charged), Shipped])

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Depends, FastAPI, Header, HTTPException
 from fastapi.responses import JSONResponse
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
@@ -34,14 +34,19 @@ def api_of(shop: App, addresses: Addresses, database: str) -> FastAPI:
 
     api = FastAPI(title="A team's shop", lifespan=lifespan)
     front.add_problems(api)
+    front.add_metrics(api)
 
     @api.post("/orders", status_code=202)
     async def place(
-        order: PlaceOrder, session: Annotated[AsyncSession, Depends(session)], wait: Seconds = 0
+        order: PlaceOrder,
+        session: Annotated[AsyncSession, Depends(session)],
+        x_tenant: Annotated[str, Header(max_length=100)] = "",
+        wait: Seconds = 0,
     ) -> JSONResponse:
-        """The order's row and its saga are there together, or neither."""
+        """The order's row and its saga are there together, or neither. All that comes of it says whose it is."""
         async with session.begin():
-            saga_id = await start_in(session, shop, order_saga, order)
+            headers = {"tenant": x_tenant} if x_tenant else {}
+            saga_id = await start_in(session, shop, order_saga, order, headers=headers)
             if await session.get(Order, order.order_id) is None:
                 row = Order(order_id=order.order_id, customer=order.customer, amount=order.amount, saga_id=saga_id)
                 session.add(row)
@@ -65,5 +70,5 @@ def api_of(shop: App, addresses: Addresses, database: str) -> FastAPI:
 def api() -> FastAPI:
     """With what the environment says."""
     addresses = Addresses.from_settings()
-    shop = app.within(os.environ.get("CHOROS_NAMESPACE", app.namespace))
-    return api_of(shop, addresses, os.environ["FRONT_DB"].replace("postgresql:", "postgresql+asyncpg:"))
+    database = os.environ["FRONT_DB"].replace("postgresql:", "postgresql+asyncpg:")
+    return api_of(addresses.namespaced(app), addresses, database)

@@ -13,3 +13,4 @@ class Parcel(Base):
     __tablename__ = "parcel"
     parcel_id: Mapped[str] = mapped_column(primary_key=True)
     order_id: Mapped[str]
+    tenant: Mapped[str]

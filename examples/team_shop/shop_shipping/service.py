@@ -31,9 +31,9 @@ async def book_parcel(command: BookParcel, call: Call, http: httpx.AsyncClient) 
 
 
 @shipping.on(OrderSent)
-async def note(fact: OrderSent, session: AsyncSession) -> None:
-    """Nobody commands this."""
-    session.add(Parcel(parcel_id=fact.parcel_id, order_id=fact.order_id))
+async def note(fact: OrderSent, call: Call, session: AsyncSession) -> None:
+    """Nobody commands this. Whose it is was said to the front, and came along."""
+    session.add(Parcel(parcel_id=fact.parcel_id, order_id=fact.order_id, tenant=call.headers.get("tenant", "")))
 
 
 app = App("team-shop", services=[shipping])

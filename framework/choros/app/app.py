@@ -13,11 +13,12 @@ from choros.app.flow_needs import part_of, topology_of
 from choros.app.flow_neighbours import check_alike, check_neighbours
 from choros.app.flow_part import FlowPart
 from choros.app.foreign import ForeignFacts
+from choros.app.memory import memory_for
 from choros.app.program import Program
 from choros.app.resources import Resources, missing
 from choros.app.schedule import Schedule
 from choros.app.sending import Stamp, stamps_of
-from choros.app.service import Service, memory_for
+from choros.app.service import Service
 from choros.app.settings import NOTHING_SET
 from choros.errors import DeclarationError, UsageError, unknown
 from choros.messages import Close, Message

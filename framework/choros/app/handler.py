@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from choros.app.blocking import Awaiting, Run, in_turns
 from choros.app.hearing import Batch, Rate, Where, is_list_of, where_of
-from choros.app.joining import AllOf, Undone, facts_of, is_effect
+from choros.app.joining import AllOf, AnyJoin, Undone, facts_of, is_effect
 from choros.app.later import Later
 from choros.app.outbox import Outbox
 from choros.app.promises import (
@@ -315,7 +315,7 @@ class Wanted:
     batch: Batch | None = None
     publishes: tuple[type[Fact], ...] = ()
     effect: str = ""
-    join: AllOf | None = None
+    join: AnyJoin | None = None
     gives_up: Callable[..., Fact] | None = None
 
 
@@ -358,7 +358,7 @@ def _effect_of(where: str, wanted: Wanted) -> str:
     return wanted.effect or (wanted.join.name if wanted.join else "")
 
 
-def _joined(where: str, handler: Handler, join: AllOf | None) -> Mapping[str, type[Fact]]:
+def _joined(where: str, handler: Handler, join: AnyJoin | None) -> Mapping[str, type[Fact]]:
     """Which of several facts each argument is; raises DeclarationError."""
     if join is None:
         return {}

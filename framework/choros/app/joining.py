@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from choros.errors import DeclarationError
 from choros.messages import Fact, Message
@@ -13,9 +13,16 @@ from choros.messages import Fact, Message
 _EFFECT = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
+F1 = TypeVar("F1", bound=Fact)
+F2 = TypeVar("F2", bound=Fact)
+F3 = TypeVar("F3", bound=Fact)
+F4 = TypeVar("F4", bound=Fact)
+
+
 @dataclass(frozen=True, slots=True)
-class AllOf:
-    """Several facts of one flow, which a reaction waits for until each has come: `all_of(PaymentCharged, Reserved)`."""
+class AllOf(Generic[F1, F2, F3, F4]):
+    """Several facts of one flow, which a reaction waits for until each has come: `all_of(PaymentCharged, Reserved)`.
+    A type checker knows up to four of them."""
 
     facts: tuple[type[Fact], ...]
 
@@ -28,11 +35,21 @@ class AllOf:
         return f"all_of({', '.join(fact.__name__ for fact in self.facts)})"
 
 
-Undone = type[Fact] | AllOf | str
+AnyJoin = AllOf[Any, Any, Any, Any]
+"""Whatever it waits for."""
+Undone = type[Fact] | AnyJoin | str
 """What a reaction takes back: what was done about a fact, or about several; or an effect, by its name."""
 
 
-def all_of(*facts: type[Fact]) -> AllOf:
+@overload
+def all_of(a: type[F1], b: type[F2], /) -> AllOf[F1, F2, F2, F2]: ...
+@overload
+def all_of(a: type[F1], b: type[F2], c: type[F3], /) -> AllOf[F1, F2, F3, F3]: ...
+@overload
+def all_of(a: type[F1], b: type[F2], c: type[F3], d: type[F4], /) -> AllOf[F1, F2, F3, F4]: ...
+@overload
+def all_of(*facts: type[Fact]) -> AnyJoin: ...
+def all_of(*facts: type[Fact]) -> AnyJoin:
     """For `Service.on`: the reaction waits until all of these facts of one flow have come. Raises DeclarationError."""
     given: tuple[object, ...] = facts
     for fact in given:
@@ -46,7 +63,7 @@ def all_of(*facts: type[Fact]) -> AllOf:
     return AllOf(facts)
 
 
-def facts_of(join: AllOf | None) -> tuple[type[Fact], ...]:
+def facts_of(join: AnyJoin | None) -> tuple[type[Fact], ...]:
     """Those that are waited for."""
     return join.facts if join else ()
 

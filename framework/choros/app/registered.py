@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from choros.app.joining import AllOf, Undone
+from choros.app.joining import AllOf, AnyJoin, Undone
 from choros.errors import DeclarationError
 from choros.messages import Fact, Message
 from choros.saga.checks import is_a, listed, shown
@@ -44,8 +44,8 @@ def check_message(service: str, decorator: str, message: object, wanted: type[Me
 
 
 def heard_in(
-    service: str, heard: Sequence[type[Fact] | AllOf], undoes: Undone | None
-) -> tuple[AllOf | None, Sequence[type[Fact]]]:
+    service: str, heard: Sequence[type[Fact] | AnyJoin], undoes: Undone | None
+) -> tuple[AnyJoin | None, Sequence[type[Fact]]]:
     """What a reaction waits for, if it does, and the facts that it hears; raises DeclarationError."""
     joins = [one for one in heard if isinstance(one, AllOf)]
     if joins and (len(heard) > 1 or undoes is not None):

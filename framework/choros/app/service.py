@@ -12,24 +12,34 @@ from choros.app.around import Around, check_around
 from choros.app.handler import Handler, Wanted, handler_of, reaction_of
 from choros.app.hearing import Batch, Rate
 from choros.app.joining import AllOf, Undone
+from choros.app.memory import checked_memory
 from choros.app.preparation import check_preparation
 from choros.app.registered import check_message, declared, heard_in, published
 from choros.app.replicas import Replicas, subscription_of
 from choros.app.resources import Lifespan, Resource, Resources, check_resources, missing, resource_of
 from choros.app.sending import Stamp, stamps_of
 from choros.app.settings import NOTHING_SET, Settings
-from choros.app.typed import C, CommandClass, HeardOf, R, ReactionOptions, Reacts, Registers, S, T
+from choros.app.typed import (
+    T2,
+    T3,
+    T4,
+    C,
+    CommandClass,
+    HeardOf,
+    R,
+    ReactionOptions,
+    Reacts,
+    ReactsToAll,
+    Registers,
+    S,
+    T,
+)
 from choros.errors import DeclarationError
 from choros.messages import Command, Fact, Signal
 from choros.names import RESERVED_NAMES, is_name
 from choros.saga.checks import shown
-from choros.saga.policy import check_duration
 from choros.store.barrier import Database
-from choros.transport.fact_log import FactLog
 from choros.transport.topology import Subscription
-
-SHORTEST_MEMORY = timedelta(hours=1)
-"""A fact that fails is on its way for half of that."""
 
 DatabaseOf = Callable[[str], Database]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,7 +90,7 @@ class Service:
         self.database: DatabaseOf | None = _database(name, database)
         """What makes its database for a namespace, where that is not found by an address."""
         self.from_start = from_start
-        self.remember: timedelta | None = _remember(name, remember)
+        self.remember: timedelta | None = checked_memory(name, remember)
         self.subscription: Subscription = subscription_of(name, ordered, queue_limit, from_start, replicas)
         """How its queue of facts is declared."""
         self._commands = declared(name, "commands", commands, Command)
@@ -194,11 +204,22 @@ class Service:
         return register
 
     @overload
-    def on(self, fact: type[T], /, **options: Unpack[ReactionOptions]) -> Reacts[T]: ...
+    def on(self, fact: type[T], /, **how: Unpack[ReactionOptions]) -> Reacts[T]: ...
     @overload
-    def on(self, facts: AllOf, /, **options: Unpack[ReactionOptions]) -> Callable[[F], F]: ...
+    def on(self, facts: AllOf[T, T2, T3, T4], /, **how: Unpack[ReactionOptions]) -> ReactsToAll[T, T2, T3, T4]: ...
     @overload
-    def on(self, a: HeardOf, b: HeardOf, /, *more: HeardOf, **options: Unpack[ReactionOptions]) -> Callable[[F], F]: ...
+    def on(self, a: type[T], b: type[T2], /, **how: Unpack[ReactionOptions]) -> Reacts[T | T2]: ...
+    @overload
+    def on(self, a: type[T], b: type[T2], c: type[T3], /, **how: Unpack[ReactionOptions]) -> Reacts[T | T2 | T3]: ...
+    @overload
+    def on(
+        self, a: type[T], b: type[T2], c: type[T3], d: type[T4], /, **how: Unpack[ReactionOptions]
+    ) -> Reacts[T | T2 | T3 | T4]: ...
+    @overload
+    def on(
+        self, a: type[T], b: type[T], c: type[T], d: type[T], e: type[T], /, *more: type[T],
+        **how: Unpack[ReactionOptions],
+    ) -> Callable[[F], F]: ...  # fmt: skip
     def on(
         self,
         *facts: HeardOf,
@@ -376,24 +397,3 @@ def _database(service: str, database: object) -> Any:
             "database=partial(SqlAlchemyDatabase, engine): it is made anew for each who opens it.",
         )
     return database
-
-
-def _remember(service: str, wanted: timedelta | None) -> timedelta | None:
-    if wanted is not None:
-        check_duration(f"service {service!r}", "remember", wanted)
-    if wanted is not None and wanted < SHORTEST_MEMORY:
-        raise DeclarationError(
-            f"service {service!r} forgets facts while they may still be on their way.", "remember=timedelta(days=30)."
-        )
-    return wanted
-
-
-def memory_for(service: Service, settings: Settings, log: FactLog | None = None) -> timedelta:
-    """How long a subscriber knows what it has handled; where nobody says, a day longer than the fact log knows it."""
-    memory = settings.over(service.settings).remember or service.remember
-    if memory and log and memory < log.max_age:
-        raise DeclarationError(
-            f"service {service.name!r} forgets facts that are still in the fact log.",
-            "a `remember` longer than the log's max_age.",
-        )
-    return memory or (log or FactLog()).max_age + timedelta(days=1)

@@ -7,14 +7,14 @@ from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
 from choros.app.hearing import Batch, Rate
-from choros.app.joining import AllOf, Undone
+from choros.app.joining import F1, F2, F3, F4, AnyJoin, Undone
 from choros.app.later import Later
 from choros.app.sending import Stamp
 from choros.messages import Fact
 
 C = TypeVar("C")
 R = TypeVar("R")
-HeardOf = type[Fact] | AllOf
+HeardOf = type[Fact] | AnyJoin
 Command_co = TypeVar("Command_co", covariant=True)
 Reply_co = TypeVar("Reply_co", covariant=True)
 P = ParamSpec("P")
@@ -47,6 +47,9 @@ class Registers(Protocol[Command_co, R]):
 
 
 T = TypeVar("T", bound=Fact)
+T2 = TypeVar("T2", bound=Fact)
+T3 = TypeVar("T3", bound=Fact)
+T4 = TypeVar("T4", bound=Fact)
 S = TypeVar("S", bound=Stamp)
 Fact_co = TypeVar("Fact_co", covariant=True)
 
@@ -58,6 +61,19 @@ class Reacts(Protocol[Fact_co]):
     def __call__(self, function: Callable[Concatenate[Fact_co, P], R], /) -> Callable[Concatenate[Any, P], R]: ...
     @overload
     def __call__(self, function: Callable[Concatenate[list[Fact_co], P], R], /) -> Callable[Concatenate[Any, P], R]: ...
+
+
+class ReactsToAll(Protocol[F1, F2, F3, F4]):
+    """A decorator for handlers that take one of these facts first; it may leave others of them out, in any order."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[F1, P], R], /) -> Callable[Concatenate[F1, P], R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[F2, P], R], /) -> Callable[Concatenate[F2, P], R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[F3, P], R], /) -> Callable[Concatenate[F3, P], R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[F4, P], R], /) -> Callable[Concatenate[F4, P], R]: ...
 
 
 class ReactionOptions(TypedDict, total=False):

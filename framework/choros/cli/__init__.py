@@ -103,7 +103,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        settle(_command)
+        settle()
         code = _command()(standalone_mode=False, prog_name="choros")
     except Exception as error:
         if (said := getattr(error, "format_message", None)) is None:

@@ -6,7 +6,7 @@ a command reads its options, so each option that a variable sets is set by them 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from choros.app.settings import SETTINGS
@@ -25,13 +25,10 @@ _from: dict[str, str] = {}
 """Where a variable is from that neither a person nor a supervisor has set."""
 
 
-def settle(command: Callable[[], Any]) -> None:
+def settle() -> None:
     """Put into the environment what the file and the secrets say, where that says nothing; raises UsageError for what
     cannot be read, and for a name that nothing has."""
-    if not (os.environ.get(FILE) or os.environ.get(SECRETS)):
-        return
-    known = [*(name for names in variables(command()) for name in names), *_BESIDE]
-    for source, said in sources(known):
+    for source, said in sources():
         for name, value in said.items():
             if name not in os.environ:
                 os.environ[name], _from[name] = value, source

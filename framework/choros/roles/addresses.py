@@ -34,7 +34,7 @@ _OF_SQLALCHEMY = ("postgresql+asyncpg", "postgresql+psycopg", "sqlite+aiosqlite"
 """Addresses of databases that SQLAlchemy speaks to, written as it has them."""
 _OF_SQLALCHEMY_IN_THREADS = ("postgresql+psycopg2", "sqlite+pysqlite")
 """The same, by drivers that block."""
-_VARIABLES = (("CHOROS_BROKER", "AMQP_URL"), ("CHOROS_STORE", "REDIS_URL"), ("CHOROS_DATABASE",))
+_VARIABLES = (("CHOROS_BROKER", "AMQP_URL"), ("CHOROS_STORE", "REDIS_URL"), ("CHOROS_DATABASE",), ("CHOROS_NAMESPACE",))
 _SET_BROKER = "CHOROS_BROKER=amqp://user:password@host/, or that line in the file that CHOROS_SETTINGS names."
 _memory_brokers: dict[str, MemoryBroker] = {}
 
@@ -46,18 +46,27 @@ class Addresses:
     broker: str = DEFAULT_BROKER
     store: str = DEFAULT_STORE
     database: str = DEFAULT_DATABASE
+    namespace: str = ""
+    """Another than the application's own, where one is set."""
 
     @staticmethod
     def from_settings() -> Addresses:
-        """Where `choros` commands find everything: CHOROS_BROKER (or AMQP_URL), CHOROS_STORE (or REDIS_URL) and
-        CHOROS_DATABASE, of the environment, of secrets and of a file of settings. Raises UsageError where no broker is
-        set, since the one on this machine is rarely meant, and for what cannot be read."""
+        """Where `choros` commands find everything: CHOROS_BROKER (or AMQP_URL), CHOROS_STORE (or REDIS_URL),
+        CHOROS_DATABASE and CHOROS_NAMESPACE, of the environment, of secrets and of a file of settings. Raises
+        UsageError where no broker is set, since the one on this machine is rarely meant, for what cannot be read, and
+        for a setting in file or secrets that there is not."""
         found = set_somewhere()
-        broker, store, database = (next((found[one] for one in names if found.get(one)), "") for names in _VARIABLES)
+        broker, store, database, namespace = (
+            next((found[one] for one in names if found.get(one)), "") for names in _VARIABLES
+        )
         if not broker:
             mine = [name for name in found if name.startswith(PREFIX)]
             raise UsageError(*unknown("CHOROS_BROKER is set nowhere.", "CHOROS_BROKER", mine, _SET_BROKER))
-        return Addresses(broker, store or DEFAULT_STORE, database or DEFAULT_DATABASE)
+        return Addresses(broker, store or DEFAULT_STORE, database or DEFAULT_DATABASE, namespace)
+
+    def namespaced(self, app: App) -> App:
+        """The application in the namespace that is set, if one is."""
+        return app.within(self.namespace) if self.namespace else app
 
     def __repr__(self) -> str:
         return f"Addresses({shown(self.broker)!r}, {shown(self.store)!r}, {shown(self.database)!r})"

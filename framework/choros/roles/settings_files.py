@@ -6,16 +6,25 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from choros.app.settings import SETTINGS
 from choros.errors import UsageError, unknown
 
 FILE, SECRETS = "CHOROS_SETTINGS", "CHOROS_SECRETS"
 """The variables that name a file of settings, and a folder with a file for each secret."""
 PREFIX = "CHOROS_"
+_OF_PROCESSES = (
+    "APP", "BROKER", "BY", "DATABASE", "HEALTH_FILE", "HTTP", "LOG_ERROR_TEXT", "LOG_LEVEL", "NAMESPACE", "SECRETS",
+    "SETTINGS", "STORE",
+)  # fmt: skip
+KNOWN: Collection[str] = sorted(
+    {*(PREFIX + one for one in _OF_PROCESSES), *(one.variable for one in SETTINGS.values())}
+)
+"""All that may be set."""
 
 
-def sources(known: Collection[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
+def sources() -> Iterator[tuple[str, Mapping[str, str]]]:
     """Secrets first, each with where it is from; raises UsageError for what cannot be read, and for a name of ours that
-    is none of these, if any are given."""
+    is no setting."""
     if not (os.environ.get(FILE) or os.environ.get(SECRETS)):
         return
     try:
@@ -24,7 +33,7 @@ def sources(known: Collection[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
         sentence = f"{FILE} and {SECRETS} need the package {error.name}."
         raise UsageError(sentence, "pip install 'choros[settings]'.") from None
     if folder := os.environ.get(SECRETS):
-        yield f"secret in {folder}", _checked(folder, _secrets(folder), known)
+        yield f"secret in {folder}", _checked(folder, _secrets(folder))
     if file := os.environ.get(FILE):
         if not Path(file).is_file():
             raise UsageError(f"There is no file of settings {file!r}.", f"{FILE}=/etc/choros.env.")
@@ -33,7 +42,7 @@ def sources(known: Collection[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
         except (OSError, UnicodeError) as error:
             raise UsageError(f"The file of settings {file!r} cannot be read: {type(error).__name__}.") from None
         said = {name.upper(): value or "" for name, value in found.items()}
-        yield f"file {file}", _checked(file, said, known)
+        yield f"file {file}", _checked(file, said)
 
 
 def _secrets(folder: str) -> dict[str, str]:
@@ -45,18 +54,18 @@ def _secrets(folder: str) -> dict[str, str]:
         raise UsageError(f"The secrets in {folder!r} cannot be read: {type(error).__name__}.") from None
 
 
-def _checked(where: str, said: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
+def _checked(where: str, said: Mapping[str, str]) -> dict[str, str]:
     """What of it is ours."""
     mine = {name: value for name, value in said.items() if name.startswith(PREFIX)}
     for name in mine:
-        if known and name not in known:
-            raise UsageError(*unknown(f"{where}: there is no setting {name}.", name, known, "choros settings."))
+        if name not in KNOWN:
+            raise UsageError(*unknown(f"{where}: there is no setting {name}.", name, KNOWN, "choros settings."))
     return mine
 
 
 def set_somewhere() -> dict[str, str]:
     """All that is set, by name: the environment goes before secrets, and those before the file. Raises UsageError."""
     found: dict[str, str] = dict(os.environ)
-    for _, said in sources(()):
+    for _, said in sources():
         found = {**said, **found}
     return found

@@ -26,7 +26,7 @@ from choros.messages import Fact, Message, Reply, Signal, Update
 from choros.names import BusinessKey
 from choros.runtime.client.account import Account, account_of, check_id, doer_of, known_of, there
 from choros.runtime.client.beginning import Beginning
-from choros.runtime.client.bounds import seconds_of
+from choros.runtime.client.bounds import in_time, seconds_of
 from choros.runtime.client.outcome import SETTLED, Outcome, outcome_of, recorded
 from choros.runtime.client.parked import Skippable, meant, skippable
 from choros.runtime.client.query import SagaState, answered, check_replies, saga_state
@@ -84,17 +84,16 @@ class Client:
         self, app: App, *, store: Store, transport: Transport, decider: Decider | None = None,
         timeout: timedelta = timedelta(seconds=30), schedules: Store | None = None, locks: Store | None = None,
     ) -> None:  # fmt: skip
-        self._app = app
-        self._schedules = schedules
+        self._app, self._timeout = app, seconds_of(timeout)
+        self._schedules = schedules and in_time(schedules, self._timeout)
         self._starts = Startable(app.scope, app.sagas)
-        self._store = store
+        self._store = in_time(store, self._timeout)
         self._transport = transport
         self._beginning = Beginning(app, transport)
         self._own = decider is None
         self._address = ReturnAddress(app, store)
         make = Transitions(app, lambda: self._address.queue).make
         self._decider = decider or Decider(make, store, transport, locks=opened_locks(app, locks))
-        self._timeout = seconds_of(timeout)
         self._deciding: asyncio.Task[None] | None = None
         self._marking: list[asyncio.Task[None]] = []
         self._signature = UNSIGNED

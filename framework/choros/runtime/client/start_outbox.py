@@ -94,6 +94,11 @@ class StartRelay:
         self.last_delivery: float | None = None
         """When it last took one over."""
 
+    @property
+    def database(self) -> Database:
+        """Where they lie."""
+        return self._database
+
     async def run(self) -> None:
         """Look for them until stopped."""
         forgetting = keep_forgetting(self._database, self._clock, {"outbox": self._remember}, SWEEP_SECONDS)

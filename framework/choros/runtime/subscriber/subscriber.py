@@ -8,8 +8,9 @@ from typing import Any
 
 from choros.app.flow_part import NO_FLOWS, FlowPart
 from choros.app.hearing import SLOWEST
+from choros.app.memory import memory_for
 from choros.app.resources import NO_RESOURCES, Resources
-from choros.app.service import Service, memory_for
+from choros.app.service import Service
 from choros.app.settings import NOTHING_SET, Settings
 from choros.runtime.host.call import ExitWanted, plainly
 from choros.runtime.host.effects import Effects
