@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from choros.app.flow_checks import check_flow
@@ -30,7 +30,8 @@ class Choreography(Generic[S]):
     Who only listens is none of them. `within` is how long a flow takes at most: nobody's timer, but an observer says
     that it has passed. `standing` are reactions whose effect needs no undo, such as one that only looks.
     `retraction` is the fact that takes the start back, where a saga publishes that early: all is undone then, after a
-    good end as well.
+    good end as well. `began` reads off the start when the flow began (a datetime with its zone). Who may tell a start
+    again later than services remember has it: then that is parked as too old, and nothing is done twice.
     """
 
     def __init__(
@@ -48,15 +49,19 @@ class Choreography(Generic[S]):
         within: timedelta | None = None,
         standing: Iterable[Callable[..., Any]] = (),
         retraction: type[Fact] | None = None,
+        began: Callable[[S], datetime] | None = None,
     ) -> None:
         where = f"choreography {name!r}"
         _check_head(name, version, start, key)
+        if began is not None and not callable(began):
+            raise DeclarationError(f"{where}: began={shown(began)} is no function.", "began=lambda fact: fact.at.")
         if within is not None:
             check_duration(where, "within", within, least=timedelta(microseconds=1))
         self.name: str = name
         self.version: int = version
         self.start: type[S] = start
         self.key: Callable[[S], BusinessKey] = key
+        self.began: Callable[[S], datetime] | None = began
         self.good: tuple[type[Fact], ...] = _kinds(where, "good", good)
         self.bad: tuple[type[Fact], ...] = _kinds(where, "bad", bad)
         self.turns: tuple[type[Fact], ...] = _kinds(where, "turns", turns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from choros.errors import UsageError
@@ -37,6 +38,11 @@ class Begun(Protocol):
         """The start key in its first fact."""
         ...
 
+    @property
+    def began(self) -> Callable[[Any], datetime] | None:
+        """When it began, in its first fact; None where that does not say."""
+        ...
+
 
 class SaidOfFlow(Protocol):
     """What an envelope says of the flow that its fact belongs to."""
@@ -54,6 +60,16 @@ class SaidOfFlow(Protocol):
     @property
     def flow_version(self) -> int:
         """Its version."""
+        ...
+
+    @property
+    def flow_id(self) -> str:
+        """Which of them it is."""
+        ...
+
+    @property
+    def stream(self) -> str:
+        """Of the fact."""
         ...
 
 
@@ -90,6 +106,10 @@ class FlowPart:
         """Whether it acts on this one, and not only others of its type."""
         return fact.type not in self.heard or (fact.flow, fact.flow_version) in self.heard[fact.type]
 
+    def begins(self, fact: SaidOfFlow) -> bool:
+        """Whether a flow begins with it, and nothing was before that: a saga is older than what it publishes."""
+        return fact.type in self.starts and fact.stream == fact.flow_id
+
 
 NO_FLOWS = FlowPart()
 
@@ -110,6 +130,22 @@ def start_key(flow: Begun, fact: Fact) -> str:
     if not isinstance(key, str) or not key:
         raise UsageError(f"Choreography {flow.name!r} has no key for this fact.", "key=lambda fact: fact.id.")
     return key
+
+
+def began_at(flow: Begun, fact: Fact, now: float) -> float:
+    """When a flow began, in seconds since the epoch: as its first fact says, where the declaration reads that off
+    it, so that whoever tells it again says the same; else now. Raises UsageError where it does not say."""
+    if flow.began is None:
+        return now
+    try:
+        moment: object = flow.began(fact)
+    except Exception as error:
+        sentence = f"began of choreography {flow.name!r} failed: {type(error).__name__}."
+        raise UsageError(sentence, "a function that has an answer for every fact that begins it.") from error
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        sentence = f"began of choreography {flow.name!r} gives no moment for this fact."
+        raise UsageError(sentence, "a datetime with its zone, as in datetime.now(UTC).")
+    return moment.timestamp()
 
 
 def flow_id_of(namespace: str, flow: str, key: str, run: int = FIRST_RUN) -> str:

@@ -18,14 +18,14 @@ from choros.values import quickly_made, replace
 
 RowState = Literal[
     "running", "intent", "unfinished", "failed", "ok", "refused", "tombstone", "token", "handled", "mark",
-    "publishing", "signalling", "left", "count", "waiting",
+    "publishing", "signalling", "left", "count", "begun", "waiting",
 ]  # fmt: skip
 Listed = Literal["unfinished", "publishing", "signalling"]
 """States by which rows are looked for; in each of them somebody has still something to do."""
 LISTED: tuple[Listed, ...] = ("unfinished", "publishing", "signalling")
 LEAVING: tuple[Listed, ...] = ("publishing", "signalling")
 """What is on its way out of an outbox: facts and signals."""
-Memory = Literal["commands", "facts", "outbox"]
+Memory = Literal["commands", "facts", "outbox", "begun"]
 """What is kept for one and the same time, and has one horizon."""
 MEMORIES: tuple[Memory, ...] = ("commands", "facts")
 """Those whose horizon somebody asks for."""
@@ -35,6 +35,7 @@ _MEMORIES: Mapping[RowState, Memory] = {
     "ok": "commands", "refused": "commands", "tombstone": "commands", "token": "commands",
     "waiting": "commands",
     "handled": "facts", "mark": "facts", "left": "outbox", "count": "outbox",
+    "begun": "begun",
 }  # fmt: skip
 _ANSWERS: frozenset[RowState] = frozenset({"failed", "ok", "refused", "tombstone"})
 BETWEEN = "\x1f"
@@ -56,7 +57,8 @@ class Row:
     refused: answered; tombstone: undone or closed before it was done, so it must never be done; token: by what an
     unfinished one is found. Of a subscriber: handled: a fact; mark: what it notes of itself; waiting: for the rest of
     the facts that a reaction takes together. Of the outbox: publishing: a fact, signalling: a signal that no broker has
-    confirmed yet; left: one that it has; count: how many facts of a stream there are."""
+    confirmed yet; left: one that it has; count: how many facts of a stream there are; begun: the same
+    of a flow that the service has begun."""
     content: str = ""
     """What else it holds, to a database nothing but text: the answer, or of an intent and an unfinished one the
     command, as `participant/answers.py` writes and reads it; of a token the key; of a mark and of a handled fact what

@@ -9,7 +9,7 @@ from typing import Any
 
 from choros.app.app import App
 from choros.app.choreography import Choreography
-from choros.app.flow_part import FIRST_RUN, flow_id, start_key
+from choros.app.flow_part import FIRST_RUN, began_at, flow_id, start_key
 from choros.errors import BrokerUnreachable, MessageUnwritable, UsageError, WrongFact
 from choros.messages import Fact
 from choros.sources import derived_id, full_jitter, now
@@ -37,8 +37,8 @@ def first_fact(
     said = derived_id("choros.fact", source, id, "1", fact.type_name, canonical(fact, body))
     return Envelope(
         id=said, kind="fact", type=fact.type_name, source=source, time=at, data=body, subject=start_key(flow, fact),
-        correlation_id=correlation_id or id, stream=id, seq=1, began=at, flow=flow.name, flow_version=flow.version,
-        flow_id=id, own_headers=own_headers,
+        correlation_id=correlation_id or id, stream=id, seq=1, began=began_at(flow, fact, at), flow=flow.name,
+        flow_version=flow.version, flow_id=id, own_headers=own_headers,
     )  # fmt: skip
 
 

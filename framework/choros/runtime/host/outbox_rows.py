@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from choros.app.flow_part import NO_FLOWS, FlowPart, flow_id
+from choros.app.flow_part import NO_FLOWS, FlowPart, began_at, flow_id
 from choros.app.sending import Stamp
 from choros.errors import MessageUnwritable
 from choros.messages import Fact, Signal
 from choros.runtime.host.stamping import stamped
 from choros.sources import fresh_id
-from choros.store.barrier import Row, Transaction
+from choros.store.barrier import Row, RowState, Transaction
 from choros.telemetry.logs import get_logger
 from choros.values import replace
 from choros.wire.envelope import Envelope, why_unreadable
@@ -107,7 +107,7 @@ class OutboxRows:
         since = max(now, count.since + _TICK) if count else now
         before = await self._transaction.read_row(_fact_key(self._service, stream, seq - 1)) if count else None
         source = service_source(self._namespace, self._service)
-        began = now if begins else self._about.began
+        began = began_at(self._flows.starts[fact.type_name], fact, now) if begins else self._about.began
         message = self._message("fact", fact, source, now, stream=stream, seq=seq, began=began, **flow)
         row = Row(
             key=_fact_key(self._service, stream, seq),
@@ -117,7 +117,8 @@ class OutboxRows:
             since=since,
         )
         await self._transaction.write_row(row)
-        await self._transaction.write_row(Row(key=key, state="count", content=str(seq), began=since, since=since))
+        state: RowState = "begun" if begins else count.state if count else "count"
+        await self._transaction.write_row(Row(key=key, state=state, content=str(seq), began=since, since=since))
         return Departure(row, before.key if before and before.state == "publishing" else "")
 
     async def signal(self, signal: Signal, *, to: str, saga: str, key: str, saga_id: str, wait: str) -> Departure:

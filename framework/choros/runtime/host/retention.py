@@ -20,6 +20,9 @@ BREATH = 0.02
 """Seconds between two batches, for others to write in."""
 Ages = Mapping[Memory, float]
 """Seconds for which each kind of row is kept; what has left an outbox for as long as commands, where nobody says."""
+KEEP_BEGUN = 365 * 86_400.0
+"""Seconds for which a service knows, at least, which flows it has begun: until then they are not begun anew.
+As long as the start keys of sagas."""
 
 
 async def keep_forgetting(database: Database, clock: Callable[[], float], ages: Ages, every: float) -> None:
@@ -37,16 +40,17 @@ async def keep_forgetting(database: Database, clock: Callable[[], float], ages: 
 async def sweep(database: Database, now: float, ages: Ages) -> int:
     """Forget all that is old enough by now; says how many rows."""
     gone = await database.prune(now)
-    for memory, age in _with_outbox(ages).items():
+    for memory, age in _with_what_left(ages).items():
         while count := await database.forget(memory, now - age):
             gone += count
             await asyncio.sleep(BREATH)
     return gone
 
 
-def _with_outbox(ages: Ages) -> Ages:
-    longest: Ages = {"outbox": ages["commands"]} if "commands" in ages else {}
-    return {**longest, **ages}
+def _with_what_left(ages: Ages) -> Ages:
+    commands = ages.get("commands")
+    left: Ages = {} if commands is None else {"outbox": commands, "begun": max(commands, KEEP_BEGUN)}
+    return {**left, **ages}
 
 
 async def forgotten_until(database: Database, memory: Memory) -> float:

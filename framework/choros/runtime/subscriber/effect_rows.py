@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from choros.app.handler import Handler
 from choros.app.joining import is_undone, undone_by
@@ -26,7 +26,7 @@ from choros.store.barrier import Row, RowState, Transaction
 from choros.wire.command_key import CommandKey
 from choros.wire.envelope import Envelope
 
-Admitted = Literal["yes", "withdrawn", "too old", "joined", "second cause"]
+Admitted = Literal["yes", "withdrawn", "too old", "joined", "second cause", "repeated"]
 ROUND = 1
 """A saga publishes a fact once, and takes it back once."""
 
@@ -82,9 +82,9 @@ class EffectRows:
         if undone is not None or (done is not None and done.state == "tombstone"):
             return "withdrawn"
         fact, wanted = self.fact, len(self.handler.join) or 1
-        came: dict[str, str] = json.loads(done.content) if done else {}
+        came: dict[str, Any] = json.loads(done.content) if done else {}
         if done is not None and (done.state != "waiting" or fact.type in came):
-            return "second cause"
+            return "repeated" if _is_known(came.get(fact.type), fact) else "second cause"
         if done is None and await self._behind():
             return "too old"
         came[fact.type] = fact.dumps()
@@ -154,5 +154,10 @@ def _key(path: str, fact: Envelope) -> CommandKey:
     return CommandKey(stream_of(fact), path, ROUND, "do")
 
 
+def _is_known(found: Any, fact: Envelope) -> bool:
+    """Whether what a row says of a fact, the whole of it or who it is, is about this one."""
+    return _identity(fact) == (_identity(Envelope.loads(found)) if isinstance(found, str) else found)
+
+
 def _identity(fact: Envelope) -> Sequence[str | int]:
-    return fact.source, fact.stream, fact.seq, fact.id
+    return [fact.source, fact.stream, fact.seq, fact.id]

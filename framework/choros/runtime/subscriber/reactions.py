@@ -22,6 +22,7 @@ from choros.runtime.subscriber.facts import Fate, Heard
 from choros.runtime.subscriber.inbox import inbox_key, is_repeated
 from choros.runtime.subscriber.order import is_overtaken, remember
 from choros.store.barrier import Raised, Row, Transaction
+from choros.wire.envelope import Envelope
 
 
 class Reaction:
@@ -117,7 +118,7 @@ class Reaction:
         """What becomes of it, with what is written of that; `handled` once the handler has been called."""
         if known is not None:
             return "repeated" if is_repeated(known, heard.envelope) else "given twice"
-        if heard.envelope.time <= horizon:
+        if self._moment(heard.envelope) <= horizon:
             return "too old"
         if self._ordered and await is_overtaken(self._name, heard.envelope, transaction):
             return "overtaken"
@@ -127,10 +128,15 @@ class Reaction:
         rows = self._rows(heard, transaction)
         admitted = await rows.admit()
         heard.before, heard.stands = rows.before, rows.stands
-        if admitted in ("too old", "second cause"):
+        if admitted in ("too old", "second cause", "repeated"):
             return admitted
         await self._remember([heard], transaction)
         return "handled" if admitted == "yes" else admitted
+
+    def _moment(self, fact: Envelope) -> float:
+        """When it was told; of what begins a flow when it was told first, as far as it says."""
+        began = fact.began
+        return fact.time if began is None or not self._flows.begins(fact) else min(fact.time, began)
 
     def _rows(self, heard: Heard, transaction: Transaction) -> EffectRows:
         assert heard.handler is not None

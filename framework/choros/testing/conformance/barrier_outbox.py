@@ -89,6 +89,13 @@ class LeavingWithTheEffect(Tested):
         assert [await row_of(database, key) for key in ("a", "b", "count")] == [leaving("a", 1.0), None, None]
         assert await horizon_of(database, "facts") == await horizon_of(database) == float("-inf")
 
+    async def test_which_flows_were_begun_is_kept_for_a_time_of_its_own(self, database: Database) -> None:
+        begun = Row(key="begun", state="begun", content="1", began=1.0, since=1.0)
+        await database.run([writing(leaving("a", 1.0, "left"), begun)])
+        assert [await database.forget(memory, 1e9) for memory in ("commands", "facts", "outbox")] == [0, 0, 1]
+        assert await row_of(database, "begun") == begun
+        assert await database.forget("begun", 1e9) == 1
+
     async def test_what_is_remembered_is_read_from_a_moment_on_a_page_at_a_time(self, database: Database) -> None:
         old = [
             leaving(key, since, "left") for key, since in (("c", 1.0), ("b", 2.0), ("d", 2.0), ("a", 3.5), ("e", 2.0))
