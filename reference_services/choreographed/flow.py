@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from choros import App, Choreography, Program, Service
+from choros import App, Choreography, FactLog, Program, Service
 from reference_services.choreographed.facts import OrderFailing, OrderPlaced
 from reference_services.contracts import OrderConfirmed, OrderRejected
 
@@ -30,9 +30,10 @@ def order_flow(services: Iterable[Service]) -> Choreography[OrderPlaced]:
 
 
 def choreographed_shop(members: Iterable[Service], listeners: Iterable[Service] = ()) -> App:
-    """The application of those who take part, of those who only listen, and of the front door."""
+    """The application of those who take part, of those who only listen, and of the front door. The fact log has what
+    the front says, which no database keeps; so `choros flow show` tells of an order from its first fact on."""
     services = tuple(members)
     return App(
         "shop", name="order", services=(*services, *listeners), choreographies=(order_flow(services),),
-        programs=(Program(FRONT, publishes=OrderPlaced),),
+        programs=(Program(FRONT, publishes=OrderPlaced),), fact_log=FactLog(),
     )  # fmt: skip

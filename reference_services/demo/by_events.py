@@ -30,6 +30,7 @@ from reference_services.shipping.carriers import LocalCarrier
 
 LOOK_EVERY = 0.05
 _MODULE = "reference_services.choreographed"
+_CHOROS = (sys.executable, "-m", "choros")
 ROLES: dict[str, Sequence[str]] = {
     "carrier": (sys.executable, "-m", "reference_services.shipping.carrier"),
     **{
@@ -109,9 +110,11 @@ class ProcessesByEvents(Processes):
         return await _ended(self.folder / "orders.db", order, flow_id)
 
     async def timeline(self, saga_id: str) -> Sequence[str]:
-        """Whom to ask."""
-        databases = f"sqlite:///{self.folder}/{{service}}.db"
-        return [f"flow {saga_id}: choros flow show {saga_id} {_MODULE} --database '{databases}' ..."]
+        """What became of an order, as `choros flow show` tells it."""
+        asked = *_CHOROS, "flow", "show", _MODULE, saga_id, "--database", f"sqlite:///{self.folder}/{{service}}.db"
+        asking = await asyncio.create_subprocess_exec(*asked, env=self.environment, stdout=asyncio.subprocess.PIPE)
+        told, _ = await asking.communicate()
+        return [f"flow {saga_id}", *told.decode().splitlines()]
 
     async def stop(self) -> None:
         """End every process that was started here, politely first."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from choros import Addresses, App, Call, Program, Service, UsageError, publisher_of, running
+from choros import Addresses, App, Call, FactLog, Program, Service, UsageError, publisher_of, running
 from choros.roles.roles import open_role
 from choros.transport.topology import Topology
 from tests.runtime.test_flow_identity import Closed, Placed, closing, flow_of, payment
@@ -30,11 +30,11 @@ class Ends:
             return await self.heard.get()
 
 
-def shop(namespace: str, ends: Ends) -> App:
+def shop(namespace: str, ends: Ends, fact_log: FactLog | None = None) -> App:
     pay, orders = payment(), closing()
     return App(
         namespace, name="front", services=(pay, orders, ends.service), choreographies=(flow_of(1, pay, orders),),
-        programs=(Program("till", publishes=Placed),),
+        programs=(Program("till", publishes=Placed),), fact_log=fact_log,
     )  # fmt: skip
 
 
@@ -107,6 +107,14 @@ async def test_rule_38_what_is_begun_before_anybody_is_there_is_found_by_those_w
     assert names["shop.facts.payment"] == names["shop.facts.orders"] == 1
 
 
+async def test_who_begins_a_flow_has_the_log_there_which_alone_keeps_its_first_fact() -> None:
+    app = shop("shop", Ends(), FactLog())
+    async with publisher_of(app, "till", Addresses("memory://log", "memory://", "sqlite:///:memory:")) as publisher:
+        await publisher.begin(app.choreography("order"), Placed(order="o1"))
+        kept = cast("Any", publisher)._transport._broker.replay("shop.facts.log", 10, None)
+        assert [held.wire.read().type for _, held in kept.inbox.waiting] == [Placed.type_name]
+
+
 async def test_its_start_is_not_published_without_its_flow() -> None:
     app = shop("shop", Ends())
     async with publisher_of(app, "till", Addresses("memory://", "memory://", "memory://")) as publisher:
@@ -115,7 +123,7 @@ async def test_its_start_is_not_published_without_its_flow() -> None:
 
 
 async def test_rule_38_who_cannot_have_it_there_begins_nothing() -> None:
-    app = shop("shop", Ends())
+    app = shop("shop", Ends(), FactLog())
     async with running(app) as client:
         beginning = cast("Any", client)._beginning
         transport = Refusing()
@@ -123,7 +131,7 @@ async def test_rule_38_who_cannot_have_it_there_begins_nothing() -> None:
         with pytest.raises(UsageError, match="not there"):
             await client.begin(app.choreography("order"), Placed(order="o1"))
     queues = {queue.name for queue in transport.asked[0].queues}
-    assert {"shop.facts.payment", "shop.facts.orders"} <= queues
+    assert {"shop.facts.payment", "shop.facts.orders", "shop.facts.log"} <= queues
     assert not transport.published
 
 

@@ -98,13 +98,14 @@ async def _client_on(
 
 @asynccontextmanager
 async def publisher_of(app: App, program: str, addresses: Addresses) -> AsyncIterator[FactPublisher]:
-    """A publisher of the facts of this program. It declares what that and the flows need; others declare theirs."""
+    """A publisher of the facts of this program. It declares what that and the flows need, and the fact log, which has
+    only what was published after it was there; others declare theirs."""
     if program not in app.programs:
         hint = f"App(programs=(Program({program!r}, publishes=(...)),))."
         raise UsageError(*unknown(f"There is no program {program!r} in this application.", program, app.programs, hint))
     async with connected(addresses, app, f"{app.namespace}.{program}") as transport:
         rights = publisher(Names(app.namespace), program)
-        needed = topology(app.namespace, publishers=[program]) + app.flow_topology
+        needed = topology(app.namespace, publishers=[program], fact_log=app.fact_log) + app.flow_topology
         await transport.declare(replace(needed, writes=rights.writes))
         starts = app.flow_part().starts
         yield FactPublisher(app.programs[program], namespace=app.namespace, transport=transport, starts=starts)

@@ -95,6 +95,6 @@ class Beginning:
         """A fact reaches only the queues that are bound when it is published."""
         async with self._declared:
             if not self._ready:
-                own = topology(self._app.namespace, applications=[self._app.name])
+                own = topology(self._app.namespace, applications=[self._app.name], fact_log=self._app.fact_log)
                 await self._transport.declare(own + self._app.flow_topology)
                 self._ready = True
