@@ -19,6 +19,8 @@ class Stored:
         self.saga = saga
         self.loaded: list[int] = []
         """How many entries each decision was given."""
+        self.looks: list[int] = []
+        """How often each decision had to ask for some."""
         self.written: list[int] = []
         """Characters that each decision wrote."""
         self.entries: dict[str, str] = {}
@@ -36,6 +38,7 @@ class Stored:
 
     def give(self, given: Input) -> Decision:
         named: dict[str, str] = {}
+        self.looks.append(0)
         while True:
             try:
                 decision = decide(self.saga.tree, with_entries(self.instance, named), [given], 1.0)
@@ -44,6 +47,7 @@ class Stored:
             except Lacking as lacking:
                 if named.keys() >= lacking.names:
                     raise
+                self.looks[-1] += 1
                 named |= {name: self.entries.get(name, "") for name in lacking.names}
 
     def answer(self, key: str, reply: Any) -> Decision:

@@ -1,6 +1,7 @@
 """The same for each item: fixed on entry, so many at a time, each with its own key; undone the newest first of all."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -383,9 +384,20 @@ def of_a_pair(reserved: tuple[Reserved, Reserved]) -> Pay:
 
 
 pivot = Pivot(reserve_line, to="stock")
+
+
+def deep(length: int) -> ForEach:
+    """A loop with a step in three choices, whose path is so long."""
+    inner: Any = replace(reserve, name="r" * (length - len("lines[].") - 3 * 49))
+    for number in range(3):
+        inner = When(is_gift, then=inner, name=f"w{number}".ljust(48, "w"))
+    return ForEach(lines, inner)
+
+
 MISTAKES: Mapping[str, tuple[Callable[[], Any], str]] = {
     "nothing": (lambda: ForEach(lines, []), "there is nothing to do for each of lines."),
     "pivot": (lambda: ForEach(lines, [pivot]), "there is a pivot in ForEach(lines), and there may be many items or"),
+    "a long path": (lambda: deep(194), "has a path of up to 201 characters; 200 fit into a command key"),
     "no list": (lambda: ForEach(cast(Any, unlisted), reserve), "returns a list, but unlisted returns Line"),
     "no function": (
         lambda: ForEach(cast(Any, 3), reserve, name="three"),
@@ -423,6 +435,10 @@ MISTAKES: Mapping[str, tuple[Callable[[], Any], str]] = {
         "two_loops needs Line, which is an item of several loops",
     ),
 }  # fmt: skip
+
+
+def test_a_path_may_fill_its_key_with_the_longest_index() -> None:
+    assert [len(path) for path in saga_of(deep(193)).outline.paths] == [193]
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -285,10 +285,15 @@ def test_what_an_undo_cannot_be_built_for_holds_no_other() -> None:
     def broken(plan: Plan) -> Undo:
         raise KeyError
 
-    test = done(stand_of(space, replace(crew, compensation=broken), power, opening, undo="at_once"))
+    test = done(stand_of(planned, space, replace(crew, compensation=broken), power, opening, undo="at_once"))
     test.expect_command(Open).refuse("forbidden")
-    assert list(undos(test)) == ["power", "space"]
+    sent = undos(test)
+    assert list(sent) == ["power", "space"]
     assert test.instance.why_parked == "broken raised KeyError"
+    for one in sent.values():
+        one.reply()
+    test.expect_nothing()  # what was there before waits for all of them
+    assert test.status == "parked"
 
 
 # --- loops ---

@@ -117,7 +117,7 @@ def plan_sequence(place: NodePlace, steps: Sequence[object]) -> PlannedSequence:
     return PlannedSequence(SequenceNode(planned, place.path, place.undo), tuple(parts), known)
 
 
-def plan_saga(known: Known, steps: Sequence[object], undo: UndoOrder = "newest_first") -> PlannedSequence:
+def plan_saga(known: Known, steps: Sequence[object], undo: UndoOrder) -> PlannedSequence:
     """The steps of a saga; raises DeclarationError, also where they command nobody."""
     nodes = list(declared_nodes(known.saga, steps))
     planned = plan_sequence(NodePlace(ROOT, known, any(node.pivot for node in nodes), passed=False, undo=undo), nodes)
