@@ -239,6 +239,18 @@ async def test_failed_it_is_done_once_more() -> None:
         assert [said(one) for one in await stage.replies(1)] == [CHARGED]
 
 
+async def test_asked_after_what_failed_outside_is_said_again_and_a_later_attempt_begins_anew() -> None:
+    async with staged(own()) as (stage, outside):
+        await stage.ask(AGAIN)
+        await outside.fail(KEY, "GatewayDown")
+        first = await stage.replies(1)
+        assert await stage.ask(AGAIN) == first
+        assert await stage.ask(DO) == first  # one that was under way for long
+        assert await stage.effects() == {"taken": 1}
+        assert [said(one) for one in await stage.ask(command(Charge(order="o1"), attempt=3))] == [NOT_YET]
+        assert await stage.effects() == {"taken": 2}
+
+
 async def test_nobody_can_finish_what_there_is_not_yet() -> None:
     """The webhook before its handler has committed: it is to come again."""
     async with staged(own(["pi_1"])) as (stage, outside):
@@ -328,6 +340,20 @@ async def test_a_copy_asks_the_provider_which_may_have_lost_its_webhook() -> Non
         assert [said(one) for one in await stage.ask(AGAIN)] == [CHARGED]
         assert bank.said == ["charge", "ask", "ask", "ask"]
         assert await outside.complete("pi_1", PAID) == "repeated"
+
+
+async def test_a_provider_that_cannot_be_asked_is_no_failure_of_what_it_has_taken_but_for_a_new_attempt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bank = Bank()
+    async with staged(provided(bank)) as (stage, _):
+        await stage.ask(DO)
+        bank.answer = Refused("moon_phase")  # nothing that the command declares: a bug, or a bank that is away
+        assert [said(one) for one in await stage.ask(DO)] == [NOT_YET]
+        assert "choros.command.not_asked" in caplog.text
+        assert [said(one) for one in await stage.ask(AGAIN)] == [("failed", "do", "Refused")]
+        bank.answer = PAID
+        assert [said(one) for one in await stage.ask(DO)] == [CHARGED]
 
 
 @pytest.mark.parametrize(

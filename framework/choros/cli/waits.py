@@ -137,7 +137,9 @@ def _head(one: Awaited, now: float) -> str:
 
 def _attempt(one: Awaited, now: float) -> str:
     if one.finish_by is not None:
-        return f"taken, and finished from outside; it gives up in {ago(one.finish_by - now)}"
+        asks = one.next_try is not None and now < one.next_try < one.finish_by and not one.held
+        again = f"asked again in {ago((one.next_try or now) - now)}, " if asks else ""
+        return f"taken, and finished from outside; {again}it gives up in {ago(one.finish_by - now)}"
     limit = f" of {one.attempts}" if one.attempts else ""
     following = "" if one.next_try is None else f", the next in {ago(one.next_try - now)}"
     last = f"; it gives up in {ago(one.until - now)}" if one.until > now else "; this is the last"

@@ -290,9 +290,14 @@ class SagaTest:
 
     def _take(self, decision: Decision) -> None:
         self._instance = decision.instance
-        self._commands += decision.sends
+        self._commands += [send for send in decision.sends if not self._only_asks(send)]
         self._facts += decision.facts
         self._history += decision.events
+
+    def _only_asks(self, send: Send) -> bool:
+        """What has become of a command that is finished later: its service says "not yet", and nothing comes of it."""
+        leg = self.instance.state(send.key.path).leg
+        return leg is not None and leg.unfinished
 
     def _read(self, type_name: str, data: str) -> Message:
         return self._types[type_name].from_json(data)
@@ -346,14 +351,15 @@ class SentCommand:
         self._test._answer(self._send, "failed", Failure(code=code, kind="failed"), code)
 
     def finish_later(self) -> None:
-        """Its service has taken it, and somebody outside finishes it: then `reply`, `refuse` or `fail`."""
+        """Its service has taken it, and somebody outside finishes it: then `reply`, `refuse` or `fail`. Asked now and
+        then what has become of it, its service says "not yet"; when the last time has come, `expect_command` has it."""
         leaf = self._test.saga.outline.commanded(self.key.path)
         if leaf is None or leaf.finished_within is None or self.key.operation != "do":
             self._test._fail(f"{_named(self.message)} may not be finished later; its step has no finished_within")
         self.fail(UNFINISHED)
 
     def time_out(self) -> None:
-        """Nobody answers, until this attempt's timer has fired."""
+        """Nobody answers, until this attempt's timer has fired; of what is finished later, until its bound."""
         due = self._due()
         if due is None:
             self._test._fail(f"Nobody waits for {_named(self.message)} any more, so it cannot time out")
@@ -362,7 +368,7 @@ class SentCommand:
     def _due(self) -> float | None:
         leg = self._test.instance.state(self.key.path).leg
         awaited = leg is not None and (leg.operation, leg.attempt) == (self.key.operation, self.attempt)
-        return leg.due if leg and awaited else None
+        return (leg.finish_by if leg.unfinished else leg.due) if leg and awaited else None
 
 
 def _is_at(send: Send, at: str) -> bool:

@@ -10,7 +10,8 @@ The numbers in reports:
    for. Only what stands side by side, or waits for nothing, is under way together. A choice is decided once, as its
    questions say, and nothing of its other branches ever has an effect.
 5. Nothing waits for ever: timers alone bring a saga to an end or to a person. A paused saga sends nothing. A sleep
-   ends at the moment that was decided when it began.
+   ends at the moment that was decided when it began. What is finished from outside has until its bound, however often
+   it is asked what became of it.
 8. Facts: one set for each end, numbered one by one, none before it is true, and none of an undo that has left something
    standing. A late reply changes nothing.
 9. Each version is made once, by an edge that there is.
@@ -25,6 +26,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from choros.messages import UNFINISHED
 from choros.saga.machine.inputs import Answered, CancelRequested, Decision, Input, Release, TimerFired
 from choros.saga.machine.instance import Instance, NodeState
 from choros.saga.outline import Commanded, Composite, Limb, Outline, Publication, SagaPart
@@ -92,6 +94,7 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     hold(Instance.loads(after.dumps()) == after, "what is stored of the saga does not read back as it was", 5)
     hold(not decided.strays, "a true reply was taken for a stray", 5)
     _attempts(before, after, inputs)
+    _not_yet(before, after, inputs)
     _sleeps(before, after)
     signals(before, decided, inputs)
     updates(saga.outline, before, decided, inputs)
@@ -100,6 +103,15 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     _choices(saga, before, after)
     _pivot(saga, before, after)
     _withdrawn(saga, before, after, inputs)
+
+
+def _not_yet(before: Instance, after: Instance, inputs: Sequence[Input]) -> None:
+    """Who asks, before its bound, what became of a command, and is told that it goes on, goes on waiting."""
+    if len(inputs) == 1 and isinstance(told := inputs[0], Answered) and told.code == UNFINISHED:
+        was = before.state(told.key.path).leg
+        if was and was.asks_next:
+            leg = after.state(told.key.path).leg
+            hold(leg == was, "what is not finished yet was given up before its bound", 5)
 
 
 def _attempts(before: Instance, after: Instance, inputs: Sequence[Input]) -> None:
@@ -114,6 +126,8 @@ def _attempts(before: Instance, after: Instance, inputs: Sequence[Input]) -> Non
         same = not turned and leg is not None and leg.due is not None and leg.attempt == was.leg.attempt
         if path in inputs[0].unsent and not was.leg.waiting:
             hold(same or turned, "a command that never left spent an attempt", 5)
+        elif was.leg.asks_next:
+            hold(same or turned, "who only asks what became of a command spent an attempt", 5)
         else:
             hold(not same or was.leg.due > NOW, "a command that nobody answered in time spent no attempt", 5)
 

@@ -1,10 +1,10 @@
 """The same for what is finished from outside: verdicts, and a function of the machine, with a rule left out."""
 
-from choros.messages import Done
+from choros.messages import UNFINISHED, Done
 from choros.runtime.participant.verdicts import CarryOut, GoesOn, Matter, Settle, Verdict, concluded, judge
-from choros.saga.machine import answers
+from choros.saga.machine import answers, timers
 from choros.saga.machine.instance import Leg
-from choros.saga.machine.walk import SagaWalk
+from choros.saga.machine.walk import SagaWalk, send
 from choros.saga.outline import Commanded
 from choros.store.barrier import Row
 from choros.values import replace
@@ -39,3 +39,27 @@ def never_given_up(walk: SagaWalk, leaf: Commanded, leg: Leg, seconds: float) ->
     """What is finished from outside is waited for without end."""
     walk.change_node(leaf.path, leg=replace(leg, due=None))
     walk.note("unfinished", leaf.path, operation=leg.operation, attempt=leg.attempt)
+
+
+@instead_of(timers._leg_due)
+def asked_without_end(walk: SagaWalk, leaf: Commanded, leg: Leg, *, held: bool) -> None:
+    """What has become of it is asked again and again, past its bound too."""
+    if leg.unfinished:
+        timers._ask(walk, leaf, leg, held=held)
+    else:
+        timers._leg_due(walk, leaf, leg, held=held)
+
+
+@instead_of(timers._ask)
+def asked_as_tried_again(walk: SagaWalk, leaf: Commanded, leg: Leg, *, held: bool) -> None:
+    """To ask what has become of it counts as to try again."""
+    send(walk, leaf, replace(leg, attempt=leg.attempt + 1))
+
+
+@instead_of(answers._unfinished)
+def given_up_for_being_asked(walk: SagaWalk, leaf: Commanded, leg: Leg, seconds: float) -> None:
+    """Who is asked before its bound, and is not finished yet, is given up."""
+    if leg.unfinished:
+        walk.give_up(leaf, leg, UNFINISHED)
+    else:
+        answers._unfinished(walk, leaf, leg, seconds)

@@ -93,7 +93,11 @@ class Participants:
         matter = self._matter(ordered)
         rows = [books.find(key) for key in keys_of(matter.key, matter.of)]
         done, undone, closed = (*rows, None, None)[:3]
-        return matter._replace(came=came, done=done, undone=undone, closed=closed, horizon=books.horizon)
+        failed = self._kept[done.content] if done is not None and done.state == "failed" else None
+        repeats = failed is not None and ordered.attempt <= failed.attempt
+        return matter._replace(
+            came=came, done=done, undone=undone, closed=closed, horizon=books.horizon, repeats=repeats
+        )
 
     def _matter(self, ordered: Ordered) -> Matter:
         own = f"saga{ordered.attempt}" if self._protocol.key_per_attempt else "saga"
@@ -189,9 +193,10 @@ class Participants:
         ordered = Ordered(step, key.round, "do", int(attempt) if attempt.isdecimal() else 1, kind=kind)
         yield self._answered(books.apply(), ordered)
         yield from self._refused(books, ordered)
-        failed = self._reply(ordered, "failed", TRANSIENT)
         if row.state == "unfinished":
-            yield Ending(books.keep(replace(row, state="failed")), failed, "failed")
+            failed = self._reply(ordered, "failed", TRANSIENT)
+            self._kept[text := repr(failed)] = failed
+            yield Ending(books.keep(replace(row, state="failed").keeping(text)), failed, "failed")
 
     def _call(self, books: Books, ordered: Ordered) -> Iterator[Ending]:
         """A provider is called, for the first time or once more under the same key."""

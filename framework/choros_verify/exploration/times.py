@@ -69,8 +69,9 @@ def _timed(state: NodeState, path: str, moment: Moment) -> NodeState:
     if state.leg is None:
         return replace(state, until=due)
     by = state.leg.finish_by
-    if by is not None:
-        by = due if state.leg.unfinished else 0.0 if path in moment.used_up else LATER + 1.0
+    if by is not None:  # where that is not over, what is due before it is a question
+        over = due if state.leg.unfinished else 0.0
+        by = over if path in moment.used_up else LATER + 1.0
     first_at = 0.0 if path in moment.used_up else NOW
     return replace(state, leg=replace(state.leg, first_at=first_at, due=due, finish_by=by))
 
@@ -97,9 +98,10 @@ def timeless(instance: Instance) -> Instance:
 def _timeless(state: NodeState) -> NodeState:
     leg = state.leg
     if leg:
-        by = None if leg.finish_by is None else DUE if leg.unfinished else FINISHED
+        by = None if leg.finish_by is None else FINISHED
         why = leg.gives_up and "given up"
-        leg = replace(leg, first_at=0.0, due=None if leg.due is None else DUE, finish_by=by, gives_up=why)
+        due, rung = None if leg.due is None else DUE, min(leg.rung, 1)
+        leg = replace(leg, first_at=0.0, due=due, finish_by=by, rung=rung, gives_up=why)
     began, until = None if state.began is None else 0.0, None if state.until is None else DUE
     not_after, parked = state.not_after and NOT_AFTER, state.parked and "for a person"
     return replace(state, leg=leg, not_after=not_after, began=began, parked=parked, until=until)

@@ -71,6 +71,11 @@ def kept(row: Row) -> Envelope:
     return envelope
 
 
+def repeats(row: Row, command: Envelope) -> bool:
+    """Whether the row is about this attempt of the command, or a later one."""
+    return command.attempt <= kept(row).attempt
+
+
 def token_of(row: Row) -> str:
     """The token that `keeping` put there, or none."""
     text = row.content

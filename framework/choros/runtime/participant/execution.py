@@ -23,6 +23,7 @@ from choros.runtime.participant.answers import (
     leading_to,
     leads_to,
     refusal,
+    repeats,
     stored,
     token_key,
     token_of,
@@ -112,6 +113,7 @@ class Execution:
             undone=undone,
             closed=closed,
             asked=received.asked,
+            repeats=done is not None and done.state == "failed" and repeats(done, command),
             horizon=horizon,
         )
 

@@ -7,13 +7,21 @@ from collections.abc import Sequence
 from functools import partial
 
 from choros.app.handler import Handler
+from choros.app.later import Later
 from choros.app.service import Service
+from choros.errors import Refused
+from choros.messages import Reply
 from choros.runtime.host.admission import Received, understood
+from choros.runtime.host.call import ExitWanted
 from choros.runtime.host.jobs import Jobs
-from choros.runtime.participant.answers import Answer, kept, token_of
+from choros.runtime.participant.answers import Answer, kept, repeats, token_of
 from choros.runtime.participant.execution import Execution
 from choros.runtime.participant.verdicts import BrokenBarrier, CarryOut, Settle
 from choros.store.barrier import Ok, Raised
+from choros.telemetry.context import about
+from choros.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 _MOST_INTENTS = 6
 """A command meets two intents at most, the `do`'s and its own, and what was taken, to be finished later, once more;
@@ -60,11 +68,25 @@ class Settling:
             ways = () if intent.fresh else _ways(command, own=own, taken=taken)
             if taken and not ways:
                 return None
-            outcome = await self._execution.outcome(command, ways=ways)
+            only_asked = taken and own and repeats(intent.row, command.envelope)
+            outcome = await self._outcome(command, ways, only_asked=only_asked)
         except Exception as error:
             return error
         ended = await self._jobs.insist(partial(self._execution.finish, command, outcome))
         return ended.value if isinstance(ended, Ok) else ended.error
+
+    async def _outcome(
+        self, command: Received, ways: Sequence[Handler], *, only_asked: bool
+    ) -> Reply | Refused | Later:
+        """What they know of it. Where its saga only asks now and then, a provider that cannot be asked is no failure of
+        the command: it goes on."""
+        try:
+            return await self._execution.outcome(command, ways=ways)
+        except Exception as error:
+            if not only_asked or isinstance(error, ExitWanted):
+                raise
+            log.warning("choros.command.not_asked", type=command.envelope.type, error=error, **about(command.envelope))
+            return Later()
 
 
 def _ways(command: Received, *, own: bool, taken: bool) -> Sequence[Handler]:

@@ -54,6 +54,8 @@ class Matter(NamedTuple):
     closed: Row | None = None
     asked: bool = False
     """Whether everybody was asked by now who may know what has become of an unfinished `do`."""
+    repeats: bool = False
+    """Whether this attempt of it was taken before, and failed since."""
     horizon: float = NEVER
     """How far commands are forgotten, as it was after the rows were read."""
 
@@ -166,7 +168,7 @@ def on_do(matter: Matter) -> Verdict:
         return Settle(done)
     if done.state == "unfinished":
         return GoesOn(done) if matter.asked else Settle(done)
-    if done.state == "failed":
+    if done.state == "failed" and not matter.repeats:
         return _begun(matter)
     if done.owes_reply:
         return AnswerAgain(done)

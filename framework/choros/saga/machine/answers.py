@@ -3,6 +3,7 @@
 from choros.messages import FORGOTTEN, UNFINISHED, Failure
 from choros.saga.machine.inputs import Answered
 from choros.saga.machine.instance import Leg
+from choros.saga.machine.questions import next_question
 from choros.saga.machine.walk import SagaWalk
 from choros.saga.outline import Commanded
 from choros.values import replace
@@ -138,7 +139,7 @@ def _failed(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None
         _unfinished(walk, leaf, leg, leaf.finished_within.total_seconds())
         return
     if leg.unfinished:  # the time that it took is no time in which it was tried
-        leg = replace(leg, first_at=walk.now)
+        leg = replace(leg, first_at=walk.now, rung=0)
     walk.note_answer("undeclared_refusal" if answer.outcome == "refused" else "failed", answer)
     policy = leaf.policy(leg.operation)
     delay = policy.delay(leg.attempt, str(answer.key))
@@ -152,13 +153,16 @@ def _failed(walk: SagaWalk, leaf: Commanded, leg: Leg, answer: Answered) -> None
 
 
 def _unfinished(walk: SagaWalk, leaf: Commanded, leg: Leg, seconds: float) -> None:
-    """Its participant has taken it, and somebody outside finishes it: nobody asks again until that has taken too long,
-    and then once, as what is told may be lost."""
+    """Its participant has taken it, and somebody outside finishes it: it is asked ever more seldom what has become of
+    it, as what is told may be lost, and for the last time when that has taken too long."""
+    if leg.unfinished:
+        return
     by = leg.finish_by if leg.finish_by is not None else walk.now + seconds
     if by <= walk.now:
         walk.give_up(leaf, leg, UNFINISHED)
-    elif not leg.unfinished:
-        walk.change_node(leaf.path, leg=replace(leg, due=by, finish_by=by))
+    else:
+        taken = next_question(replace(leg, finish_by=by), walk.now, f"{walk.instance.saga_id}:{leaf.path}")
+        walk.change_node(leaf.path, leg=taken)
         walk.note("unfinished", leaf.path, operation=leg.operation, attempt=leg.attempt, seconds=by - walk.now)
 
 

@@ -49,6 +49,9 @@ class Leg:
     """The id that its last attempt goes by in the outbox; only where several nodes may be under way at a time."""
     finish_by: float | None = None
     """Until when it may take, once its participant has said that it is finished from outside; None before that."""
+    rung: int = 0
+    """While that is so: which time, at `due`, it is asked what has become of it. A choros that would not ask before the
+    bound does not know this field, and leaves the instance alone."""
     choice: str = ""
     """For an undo whose function may choose: what it chose."""
     gives_up: str = ""
@@ -57,8 +60,14 @@ class Leg:
 
     @property
     def unfinished(self) -> bool:
-        """Whether nothing is to be done but to wait until it is finished from outside, or has taken too long."""
-        return self.finish_by is not None and self.due == self.finish_by
+        """Whether nothing is to be done but to wait, and to ask now and then, until it is finished from outside, or has
+        taken too long."""
+        return self.finish_by is not None and self.due is not None and (self.rung > 0 or self.due == self.finish_by)
+
+    @property
+    def asks_next(self) -> bool:
+        """Whether what is due next is such a question, before its bound."""
+        return self.finish_by is not None and self.due is not None and self.rung > 0 and self.due < self.finish_by
 
     def awaits_answer(self, operation: str, attempt: int) -> bool:
         """Whether an answer to this attempt would decide something, whatever it says."""

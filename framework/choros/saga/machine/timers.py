@@ -2,6 +2,7 @@
 
 from choros.saga.machine.inputs import TimerFired
 from choros.saga.machine.instance import Leg
+from choros.saga.machine.questions import next_question
 from choros.saga.machine.walk import SagaWalk, send
 from choros.saga.outline import Commanded
 from choros.values import replace
@@ -27,6 +28,9 @@ def _leg_due(walk: SagaWalk, leaf: Commanded, leg: Leg, *, held: bool) -> None:
     """Time for the next attempt, or no answer came. While the command cannot leave, that counts no attempt, and no
     time: else an outage as long as the policy's `total` would leave one attempt, and then a parked saga. What it adds
     is one timeout, not what the clock says has passed: another orchestrator's clock may have set the timer."""
+    if leg.asks_next:
+        _ask(walk, leaf, leg, held=held)
+        return
     if held:
         timeout = leaf.timeout.total_seconds()
         due = walk.now + timeout
@@ -35,7 +39,7 @@ def _leg_due(walk: SagaWalk, leaf: Commanded, leg: Leg, *, held: bool) -> None:
         walk.change_node(leaf.path, leg=again)
         return
     if leg.unfinished:  # asked once more what has become of it, as often as if it were for the first time
-        send(walk, leaf, replace(leg, attempt=leg.attempt + 1, first_at=walk.now))
+        send(walk, leaf, replace(leg, attempt=leg.attempt + 1, first_at=walk.now, rung=0))
         return
     if not leg.waiting:
         walk.note("timed_out", leaf.path, operation=leg.operation, attempt=leg.attempt)
@@ -43,3 +47,11 @@ def _leg_due(walk: SagaWalk, leaf: Commanded, leg: Leg, *, held: bool) -> None:
             walk.give_up(leaf, leg, "timeout")
             return
     send(walk, leaf, replace(leg, attempt=leg.attempt + 1))
+
+
+def _ask(walk: SagaWalk, leaf: Commanded, leg: Leg, *, held: bool) -> None:
+    """The same attempt once more: its participant does not begin it anew, but says what has become of it. Whether it is
+    answered, nobody waits for; what cannot leave is asked the next time."""
+    if not held:
+        send(walk, leaf, leg)
+    walk.change_node(leaf.path, leg=next_question(leg, walk.now, f"{walk.instance.saga_id}:{leaf.path}"))
