@@ -42,6 +42,7 @@ from choros.errors import (
 )
 from choros.messages import Command, Done, Fact, Failure, Message, Reply, Signal, Update
 from choros.roles.addresses import Addresses
+from choros.roles.publish_in import blocking_publish_in, publish_in
 from choros.roles.roles import client_of, publisher_of, running, unfinished_of
 from choros.roles.start_in import blocking_start_in, start_in
 from choros.runtime.client.blocking import BlockingClient, blocking
@@ -100,6 +101,6 @@ __all__ = [
     "SqliteTransaction",
     "StartConflict", "Step", "StoreMisconfigured", "StoreUnreachable", "TokenUnknown", "TooLate", "Transaction",
     "Unfinished", "UnfinishedCommand", "Unreachable", "Update", "UpdateRefused", "UsageError", "Wait", "When",
-    "WrongFact", "__version__", "all_of", "blocking", "blocking_start_in", "client_of", "publisher_of", "running",
-    "start_in", "unfinished_of",
+    "WrongFact", "__version__", "all_of", "blocking", "blocking_publish_in", "blocking_start_in", "client_of",
+    "publish_in", "publisher_of", "running", "start_in", "unfinished_of",
 ]  # fmt: skip

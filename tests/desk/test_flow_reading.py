@@ -20,7 +20,7 @@ from choros.desk.log_facts import LogFacts
 from choros.errors import BrokerMisconfigured, BrokerUnreachable, StoreUnreachable
 from choros.roles.addresses import connected, database_of
 from choros.roles.roles import open_role, publisher_of, run_together, stop_all
-from choros.runtime.client.publisher import about_id, program_source
+from choros.runtime.client.program_facts import about_id, program_source
 from choros.runtime.host.outbox_rows import OutboxRows, marked
 from choros.runtime.subscriber.effect_rows import EffectRows
 from choros.runtime.subscriber.inbox import handled_row
@@ -402,10 +402,13 @@ async def test_a_flow_that_failed_in_shipping_and_one_whose_inventory_is_down(tm
         at_work(addresses, "payment", "shipping", "mails"),
         publisher_of(flow_app.app, "till", addresses) as till,
     ):
+
+        async def undone() -> bool:
+            return heard(await seen.tree("o1d")) == FAILED_IN_SHIPPING
+
         async with at_work(addresses, "inventory"):
             await till.publish(Placed(order="o1d"), key="o1d")
-            await until("all of it is undone", lambda: ends(seen, "o1d", []))
-            assert heard(await seen.tree("o1d")) == FAILED_IN_SHIPPING
+            await until("all of it is undone, and told", undone)
         await till.publish(Placed(order="o2"), key="o2")
         await until("inventory lacks it", lambda: ends(seen, "o2", ["inventory missing"]))
         (missing,) = (await seen.tree("o2")).open

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -28,12 +28,15 @@ from choros import (
     running,
     start_in,
 )
+from choros.roles.metrics import Metrics
 from choros.roles.roles import open_role
 from choros.runtime.client.client import Client
 from choros.runtime.client.start_outbox import StartRelay, list_set_aside, place_of, start_again, started_by
+from choros.runtime.host.vitals import Vitals
 from choros.store.barrier import Database, Row, Transaction, value_of
 from choros.store.postgres.barrier import PostgresDatabase
 from choros.store.sqlalchemy.barrier import SqlAlchemyDatabase
+from tests.runtime.test_http_face import samples
 from tests.runtime.test_sessions import PlaceOrder, saga, shop
 from tests.store.conftest import opened, postgres_schema
 
@@ -190,7 +193,7 @@ async def _away(saga: object, message: Message, *, key: str, headers: Headers) -
 
 @pytest.mark.parametrize("session", [None, "a text", object()])
 async def test_what_is_no_session_is_refused(session: object) -> None:
-    with pytest.raises(UsageError, match="cannot be written through"):
+    with pytest.raises(UsageError, match="can be written through"):
         await start_in(session, shop(), saga, O1)
 
 
@@ -256,8 +259,14 @@ async def test_through_psycopg_it_needs_a_transaction(postgres_schema: str) -> N
 
 @pytest.mark.parametrize("session", [None, "a text", object()])
 def test_what_is_no_session_that_blocks_is_refused(session: object) -> None:
-    with pytest.raises(UsageError, match=r"cannot be written through .*or await start_in"):
+    with pytest.raises(UsageError, match=r"can be written through .*or await start_in"):
         blocking_start_in(session, shop(), saga, O1)
+
+
+def waits(told: Mapping[str, float]) -> float:
+    """For how long the oldest start has, as Prometheus is told."""
+    (age,) = [value for name, value in told.items() if name.startswith("choros_outbox_oldest_age") and "starts" in name]
+    return age
 
 
 async def test_the_role_takes_them_over_until_it_is_stopped(front: Shop, tmp_path: Path) -> None:
@@ -266,12 +275,21 @@ async def test_the_role_takes_them_over_until_it_is_stopped(front: Shop, tmp_pat
     )
     saga_id = await front.place(O1)
     async with AsyncExitStack() as stack:
-        (relay,) = await open_role(front.app, "starts", addresses, stack)
+        vitals = Vitals("starts")
+        (relay,) = vitals.receivers = await open_role(front.app, "starts", addresses, stack, vitals)
+        metrics = Metrics(front.app, vitals)
+        metrics.attach(vitals.receivers)
+        await asyncio.sleep(2)
+        before = samples((await metrics())[1].decode())
         running_role = asyncio.create_task(relay.run())
         while relay.last_delivery is None:
             await asyncio.sleep(0.01)
         relay.stop()
         await running_role
+        after = samples((await metrics())[1].decode())
+    assert (waits(before) > 0, waits(after)) == (True, 0)
+    assert 'choros_sagas_started_total{saga="order"}' not in before
+    assert any("choros_sagas_started_total" in name and value == 1 for name, value in after.items())
     row = await front.row(saga_id)
     assert row is not None
     assert row.state == "left"

@@ -206,7 +206,7 @@ def run(
     context: typer.Context,
     application: AppName,
     role: Annotated[
-        str, typer.Option(help="orchestrator, service:NAME, subscriber:NAME, foreign:NAME, starts or all")
+        str, typer.Option(help="orchestrator, service:NAME, subscriber:NAME, foreign:NAME, program:NAME, starts or all")
     ] = "all",
     broker: BrokerUrl = DEFAULT_BROKER,
     store: StoreUrl = DEFAULT_STORE,

@@ -20,7 +20,7 @@ from choros.desk.hearsay import hearsay_of, terms_of
 from choros.desk.log_facts import LogFacts
 from choros.errors import BrokerUnreachable, ChorosError, SagaNotFound
 from choros.roles.addresses import Addresses, open_transport, opened_facts, opened_store
-from choros.runtime.client.publisher import about_id, program_source
+from choros.runtime.client.program_facts import about_id, program_source
 from choros.transport.inspection import LookingTransport
 from choros.transport.topology import Names
 

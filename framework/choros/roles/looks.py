@@ -14,10 +14,15 @@ async def look_into_store(store: Store, app: App, unsettled: Unsettled) -> None:
     await store.mark_sent([("", "")])
 
 
-async def look_into_database(database: Database, service: Service, unfinished: dict[str, float]) -> None:
-    """The same; where some are finished from outside, since when the oldest waits for that."""
+async def look_into_rows(database: Database) -> None:
+    """The same."""
     await database.unsent(1)
     await database.mark_sent([""])
+
+
+async def look_into_database(database: Database, service: Service, unfinished: dict[str, float]) -> None:
+    """The same; where some are finished from outside, since when the oldest waits for that."""
+    await look_into_rows(database)
     if service.finishes_later:
         unfinished.pop(service.name, None)
         for oldest in await database.listed("unfinished", 1):

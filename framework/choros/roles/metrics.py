@@ -16,6 +16,8 @@ from choros.app.app import App
 from choros.errors import ChorosError
 from choros.roles.meters import Meters
 from choros.roles.queue_looks import QueueLooks
+from choros.runtime.client.program_outbox import ProgramOutbox
+from choros.runtime.client.start_outbox import StartRelay
 from choros.runtime.foreign.translator import Translator
 from choros.runtime.host.vitals import Receiver, Report, Vitals
 from choros.runtime.orchestrator.orchestrator import Orchestrator
@@ -56,6 +58,8 @@ class Metrics:
         for part in parts:
             if isinstance(part, Orchestrator):
                 part.decider.meter = self._meters.folded
+            elif isinstance(part, StartRelay) and part.meters is not None:
+                part.meters(self._meters.folded)
             elif isinstance(part, (Participant, Subscriber)):
                 part.calls.meter = partial(self._meters.called, part.queue)
 
@@ -194,6 +198,10 @@ def _oldest_of(app: App, part: Receiver) -> Iterator[tuple[str, str, Coroutine[A
         yield part.queue, "signals", _written(part.database.listed("signalling", 1))
     if isinstance(part, Participant):
         yield part.queue, "replies", _written(part.database.unsent(1))
+    if isinstance(part, StartRelay):
+        yield app.scope, "starts", _written(part.database.listed("publishing", 1))
+    if isinstance(part, ProgramOutbox):
+        yield part.place, "facts", _written(part.database.listed("publishing", 1))
 
 
 async def _unsent(store: Store, channel: Channel) -> float:

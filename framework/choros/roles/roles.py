@@ -24,10 +24,11 @@ from choros.roles.addresses import (
     opened_schedules,
     opened_store,
 )
-from choros.roles.looks import look_into_database, look_into_store
+from choros.roles.looks import look_into_database, look_into_rows, look_into_store
 from choros.roles.own_queues import bind_foreign, instance_of
 from choros.roles.resources import opened_resources
 from choros.runtime.client.client import Client
+from choros.runtime.client.program_outbox import ProgramOutbox, fact_place, program_named
 from choros.runtime.client.publisher import FactPublisher
 from choros.runtime.client.start_outbox import StartRelay, place_of, started_by
 from choros.runtime.foreign.translator import Translator
@@ -41,6 +42,7 @@ from choros.runtime.orchestrator.unsettled import Unsettled
 from choros.runtime.participant.participant import Participant
 from choros.runtime.participant.unfinished import Unfinished
 from choros.runtime.subscriber.subscriber import Subscriber, ages_of
+from choros.store.barrier import Database
 from choros.store.sagas import Store
 from choros.telemetry.logs import get_logger
 from choros.transport.handover import Handover
@@ -100,15 +102,13 @@ async def _client_on(
 async def publisher_of(app: App, program: str, addresses: Addresses) -> AsyncIterator[FactPublisher]:
     """A publisher of the facts of this program. It declares what that and the flows need, and the fact log, which has
     only what was published after it was there; others declare theirs."""
-    if program not in app.programs:
-        hint = f"App(programs=(Program({program!r}, publishes=(...)),))."
-        raise UsageError(*unknown(f"There is no program {program!r} in this application.", program, app.programs, hint))
+    declared = program_named(app, program)
     async with connected(addresses, app, f"{app.namespace}.{program}") as transport:
         rights = publisher(Names(app.namespace), program)
         needed = topology(app.namespace, publishers=[program], fact_log=app.fact_log) + app.flow_topology
         await transport.declare(replace(needed, writes=rights.writes))
         starts = app.flow_part().starts
-        yield FactPublisher(app.programs[program], namespace=app.namespace, transport=transport, starts=starts)
+        yield FactPublisher(declared, namespace=app.namespace, transport=transport, starts=starts)
 
 
 @asynccontextmanager
@@ -187,6 +187,8 @@ async def open_role(
         parts += [await opening.translator(foreign) for foreign in app.foreign.values()]
     elif role == "starts":
         parts.append(await opening.starts())
+    elif kind == "program":
+        parts.append(await opening.program(name))
     elif kind == "foreign":
         parts.append(await opening.translator(app.foreign[name]))
     elif name:
@@ -208,11 +210,13 @@ def _role_of(app: App, role: str) -> tuple[str, str, str]:
         app.service(name)
         if kind == "service" and name in app.local:
             raise UsageError(f"service {name!r} is local: the orchestrator carries it out.", "--role orchestrator.")
+    elif kind == "program":
+        program_named(app, name)
     elif kind == "foreign":
         if name not in app.foreign:
             raise UsageError(*unknown(f"There are no foreign facts {name!r}.", name, sorted(app.foreign)))
     elif role not in ("orchestrator", "all", "starts"):
-        hint = "orchestrator, service:NAME, subscriber:NAME, foreign:NAME, starts or all."
+        hint = "orchestrator, service:NAME, subscriber:NAME, foreign:NAME, program:NAME, starts or all."
         raise UsageError(*unknown(f"There is no role {role!r}.", role, ("orchestrator", "all", "starts"), hint))
     return parts
 
@@ -238,9 +242,25 @@ class _Opening:
     async def starts(self) -> StartRelay:
         """What takes over the starts that `start_in` has written into the database."""
         client = await _client_on(self.transport, self.app, self.addresses, self.stack)
-        opening = partial(opened_barrier, self.addresses, place_of(self.app))
+        database = await self._rows_of(place_of(self.app), "starts")
+        relay = StartRelay(self.app, started_by(client), database, remember=self.settings.seconds("forget_after"))
+        relay.meters = client.metered
+        return relay
+
+    async def program(self, name: str) -> ProgramOutbox:
+        """What sends the facts that `publish_in` has written into the database."""
+        rights = publisher(Names(self.app.namespace), name)
+        await self._declare(topology(self.app.namespace, publishers=[name], fact_log=self.app.fact_log), rights)
+        database = await self._rows_of(fact_place(self.app, name), name)
+        remember = self.settings.seconds("forget_after")
+        return ProgramOutbox(self.app, name, database, transport=self.transport, remember=remember)
+
+    async def _rows_of(self, place: str, whose: str) -> Database:
+        """Those that somebody writes beside rows of their own."""
+        opening = partial(opened_barrier, self.addresses, place)
         database = await self._entered(self.addresses.database, opening)
-        return StartRelay(self.app, started_by(client), database, remember=self.settings.seconds("forget_after"))
+        self.vitals.watch_store(f"database of {whose}", partial(look_into_rows, database))
+        return database
 
     async def orchestrator(self) -> Orchestrator:
         """The one of this application."""

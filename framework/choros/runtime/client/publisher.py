@@ -10,26 +10,19 @@ from choros.app.choreography import Choreography
 from choros.app.flow_part import FIRST_RUN, NO_FLOWS, Begun
 from choros.app.program import Program
 from choros.app.sending import headers_text
-from choros.errors import MessageUnwritable, UsageError, WrongFact
 from choros.messages import Fact
 from choros.runtime.client.beginning import first_fact, until_published, until_taken
-from choros.sources import derived_id, now
+from choros.runtime.client.program_facts import (
+    check_begins_nothing,
+    check_publishes,
+    fact_of_program,
+    program_source,
+)
+from choros.sources import now
 from choros.transport.port import Transport
-from choros.wire.canonical import canonical
-from choros.wire.envelope import Envelope, is_sendable, why_unreadable
 from choros.wire.own_headers import Headers
 
 F = TypeVar("F", bound=Fact)
-
-
-def program_source(namespace: str, program: str) -> str:
-    """Whose the facts of a program are."""
-    return f"/{namespace}/program/{program}"
-
-
-def about_id(source: str, key: str) -> str:
-    """The correlation id of all that a program says about one key, where it says no other."""
-    return derived_id("choros.stream", source, key)
 
 
 class FactPublisher:
@@ -60,39 +53,20 @@ class FactPublisher:
         has handled it passes over it; another fact under the same key and number is parked by subscribers. Without a
         `correlation_id` all about one key have one. Raises WrongFact for a fact that the program is not declared to
         publish, UsageError for a key that cannot be one, BrokerUnreachable."""
-        if (flow := self._starts.get(fact.type_name)) is not None:
-            sentence = f"{type(fact).__name__} begins choreography {flow.name!r}, and is no fact of it without."
-            raise UsageError(sentence, "publisher.begin(flow, fact).")
-        return await until_published(self._transport, self._envelope(fact, key, seq, correlation_id))
+        check_begins_nothing(fact, self._starts)
+        envelope = fact_of_program(
+            self._program, fact, namespace=self._namespace, at=self._clock(), key=key, seq=seq,
+            correlation_id=correlation_id, own_headers=self._own_headers,
+        )  # fmt: skip
+        return await until_published(self._transport, envelope)
 
     async def begin(self, flow: Choreography[F], fact: F, *, run: int = FIRST_RUN, correlation_id: str = "") -> str:
         """Begin a flow with a fact that is its start; returns its id once the broker has it. The same key is the same
         flow, however often it is begun; `run` counts further tries. Raises as `publish`."""
-        self._check(fact)
+        check_publishes(self._program, fact)
         envelope = first_fact(
             flow, fact, namespace=self._namespace, source=self._source, at=self._clock(), run=run,
             correlation_id=correlation_id, own_headers=self._own_headers,
         )  # fmt: skip
         await until_taken(self._transport, envelope)
         return envelope.flow_id
-
-    def _check(self, fact: Fact) -> None:
-        if type(fact) not in self._program.publishes:
-            sentence = f"program {self._program.name!r} is not declared to publish {type(fact).__name__}."
-            raise WrongFact(sentence, f"Program({self._program.name!r}, publishes=({type(fact).__name__},)).")
-
-    def _envelope(self, fact: Fact, key: str, seq: int, correlation_id: str) -> Envelope:
-        self._check(fact)
-        body = fact.to_json()
-        if why := why_unreadable(body):
-            raise MessageUnwritable(f"A {fact.type_name} {why}.")
-        about = about_id(self._source, key)
-        said = derived_id("choros.fact", self._source, key, str(seq), fact.type_name, canonical(fact, body))
-        envelope = Envelope(
-            id=said, kind="fact", type=fact.type_name, source=self._source, time=self._clock(), data=body,
-            subject=key, correlation_id=correlation_id or about, stream=key, seq=seq,
-            own_headers=self._own_headers,
-        )  # fmt: skip
-        if not key or seq < 1 or not is_sendable(envelope):
-            raise UsageError(f"A fact is not known by the key {key!r} and the number {seq}.", "text, and 1 or more.")
-        return envelope

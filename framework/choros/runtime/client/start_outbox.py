@@ -19,7 +19,7 @@ from choros.errors import ChorosError, StoreUnreachable, UsageError
 from choros.messages import Message
 from choros.runtime.host.retention import SWEEP_SECONDS, keep_forgetting
 from choros.runtime.orchestrator.start import Startable
-from choros.runtime.orchestrator.work import Start
+from choros.runtime.orchestrator.work import Folded, Start
 from choros.saga.saga import Saga
 from choros.sources import now
 from choros.store.barrier import AT_ONCE, Database, Row, Transaction, value_of
@@ -88,20 +88,17 @@ class StartRelay:
     ) -> None:  # fmt: skip
         """`start`: as `started_by`. `remember`: for how many seconds it is known that a start was taken over; the saga
         store knows it for longer."""
-        self._app, self._start, self._database = app, start, database
+        self._app, self._start, self.database = app, start, database
+        self.meters: Callable[[Callable[[Folded], None]], object] | None = None
+        """Has whoever starts them say what is begun."""
         self._remember, self._clock, self._scan_every = remember, clock, scan_every
         self._stopped = asyncio.Event()
         self.last_delivery: float | None = None
         """When it last took one over."""
 
-    @property
-    def database(self) -> Database:
-        """Where they lie."""
-        return self._database
-
     async def run(self) -> None:
         """Look for them until stopped."""
-        forgetting = keep_forgetting(self._database, self._clock, {"outbox": self._remember}, SWEEP_SECONDS)
+        forgetting = keep_forgetting(self.database, self._clock, {"outbox": self._remember}, SWEEP_SECONDS)
         sweeping = asyncio.ensure_future(forgetting)
         try:
             while not self._stopped.is_set():
@@ -119,10 +116,10 @@ class StartRelay:
     async def round(self) -> int:
         """Take over what is there, and say how many were; 0 where database or store is away."""
         try:
-            rows = await self._database.listed("publishing", AT_ONCE)
+            rows = await self.database.listed("publishing", AT_ONCE)
             changed = [row for row in await asyncio.gather(*map(self._taken, rows)) if row is not None]
             if changed:
-                value_of(*await self._database.run([partial(_write, changed)]))
+                value_of(*await self.database.run([partial(_write, changed)]))
         except StoreUnreachable:
             log.warning("choros.starts.put_off", where="database")
             return 0

@@ -44,7 +44,7 @@ class ServiceOutbox:
         self.counts: Counter[str] = Counter()
         """What could not be sent: unconfirmed, unreadable."""
         self._service, self._names, self._clock, self._flows = service, Names(namespace), clock, flows
-        kept = partial(_RowsLeaving, database, service.name)
+        kept = partial(RowsLeaving, database, service.name)
         relay = partial(Relay, scan_every=scan_every, counts=self.counts)
         self._facts_kept, self._signals_kept = kept("publishing"), kept("signalling")
         self._facts = relay(FACTS, transport.publish, self._facts_kept)
@@ -89,7 +89,7 @@ def way_out(service: Service, names: Names) -> tuple[Topology, Rights]:
     return needed, rights
 
 
-class _RowsLeaving:
+class RowsLeaving:
     """The rows of one state in a service's database, as the outbox of a relay."""
 
     def __init__(self, database: Database, service: str, state: Listed) -> None:
