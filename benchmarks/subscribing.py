@@ -66,8 +66,11 @@ async def add_all(facts: list[Sold], db: Transaction) -> None:
     pieces: dict[str, int] = {}
     for fact in facts:
         pieces[fact.region] = pieces.get(fact.region, 0) + fact.pieces
-    for region, more in pieces.items():
-        await write(db, region, more)
+    if isinstance(db, SqliteTransaction):
+        await db.executemany(ADD, pieces.items())
+    else:
+        for region, more in pieces.items():
+            await write(db, region, more)
 
 
 @filtered.on(Sold, where={"region": "nowhere"})

@@ -56,7 +56,7 @@ def add(db: BlockingTransaction, name: str) -> None:
     elif isinstance(db, BlockingSqliteTransaction):
         db.execute("CREATE TABLE IF NOT EXISTS effect (name TEXT PRIMARY KEY, amount INTEGER)")
         amount = (db.fetchone("SELECT amount FROM effect WHERE name = ?", (name,)) or (0,))[0]
-        db.execute("INSERT OR REPLACE INTO effect VALUES (?, ?)", (name, amount + 1))
+        assert db.executemany("INSERT OR REPLACE INTO effect VALUES (?, ?)", [(name, amount + 1)]) == 1
         assert db.fetch("SELECT amount FROM effect WHERE name = ?", (name,)) == [(amount + 1,)]
     elif isinstance(db, BlockingRedisTransaction):
         db.hset(name, {"amount": int(db.hget(name, "amount") or 0) + 1})

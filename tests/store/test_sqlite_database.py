@@ -44,6 +44,34 @@ async def test_handlers_read_and_write_their_own_tables(database: SqliteDatabase
     assert await run(database, job) == [[1, [("lamp", 2), ("sofa", 1)], None]]
 
 
+async def test_one_statement_is_said_for_each_of_several_rows(database: SqliteDatabase) -> None:
+    async def job(tx: SqliteTransaction) -> list[object]:
+        more = ((sku, amount) for sku, amount in (("rug", 4), ("bed", 5)))
+        return [
+            await tx.executemany("INSERT INTO stock VALUES (?, ?)", more),
+            await tx.executemany("DELETE FROM stock", []),
+            await tx.fetch("SELECT sku, amount FROM stock ORDER BY sku"),
+        ]  # fmt: skip
+
+    assert await run(database, job) == [[2, 0, [("bed", 5), ("lamp", 3), ("rug", 4), ("sofa", 1)]]]
+
+
+async def test_of_a_batch_all_rows_are_read_and_written_in_one_statement_each(database: SqliteDatabase) -> None:
+    said: list[str] = []
+
+    async def job(tx: SqliteTransaction) -> list[str | None]:
+        for key in "ab":
+            await tx.write_row(a_row(key))
+        found = await tx.read_rows(["b", "c", "a"])
+        return [row.key if row else None for row in found]
+
+    assert await run(database, writing(a_row("c"))) == [None]
+    database._checked_open().set_trace_callback(said.append)
+    assert await run(database, job) == [["b", "c", "a"]]
+    database._checked_open().set_trace_callback(None)
+    assert len([one for one in said if one.startswith("SELECT key")]) == 1
+
+
 async def test_errors_of_statements_are_the_handlers_own(database: SqliteDatabase) -> None:
     async def job(tx: SqliteTransaction) -> None:
         await tx.execute("UPDATE stock SET amount = -1")

@@ -55,12 +55,12 @@ class EffectRows:
             return await self._undo(_keys(done, fact)[-1] if done else _key(handler.message.type_name, fact))
         if handler.effect:
             return await self._named(_keys(handler, fact)[0])
-        return await self._do(_keys(handler, fact)) if is_undone(handler, self.reactions) else "yes"
+        return await self._do(_keys(handler, fact)) if has_rows(handler, self.reactions) else "yes"
 
     async def leave(self, state: RowState) -> None:
         """It was not done, so there is nothing to undo: `refused`, or given up for good, a `tombstone`."""
         handler = self.handler
-        if handler.undoes is None and (handler.effect or is_undone(handler, self.reactions)):
+        if handler.undoes is None and has_rows(handler, self.reactions):
             for key in _keys(handler, self.fact):
                 row = await self._read(key)
                 await self._write(key, state, row.content if row else "")
@@ -126,6 +126,11 @@ class EffectRows:
         return began is not None and began <= await self.transaction.horizon("commands")
 
 
+def has_rows(handler: Handler, reactions: Mapping[str, Handler]) -> bool:
+    """Whether something is written of it beside that its fact is handled."""
+    return handler.undoes is not None or bool(handler.effect) or is_undone(handler, reactions)
+
+
 async def effect_state(
     subscriber: str, reactions: Mapping[str, Handler], fact: Envelope, transaction: Transaction
 ) -> RowState | None:
@@ -134,7 +139,7 @@ async def effect_state(
     if handler is None:
         return None
     done = handler if handler.undoes is None else undone_by(handler, reactions)
-    if done is None or not (done.effect or is_undone(done, reactions)):
+    if done is None or not has_rows(done, reactions):
         return None
     rows = await transaction.read_rows([reaction_key(subscriber, key) for key in _keys(done, fact)])
     states = [row.state for row in rows if row]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from hashlib import sha256
+from json.encoder import encode_basestring_ascii
 
 from choros.sources import CLOCK_SKEW
 from choros.store.barrier import BETWEEN, Database, Row, Transaction, value_of
@@ -72,7 +73,7 @@ def _joined(*parts: str) -> str:
 
 def handled_row(subscriber: str, fact: Envelope, now: float) -> Row:
     """That a fact is handled, and which one it was."""
-    said = json.dumps([fact.id, _digest(fact)])
+    said = f'[{encode_basestring_ascii(fact.id)}, "{_digest(fact)}"]'
     return Row(key=inbox_key(subscriber, fact), state="handled", content=said, began=fact.time, since=now)
 
 

@@ -17,7 +17,7 @@ from choros.runtime.host.outbox_rows import keep_standing
 from choros.runtime.host.service_outbox import ServiceOutbox
 from choros.runtime.host.slots import Calls
 from choros.runtime.subscriber.closing import Closing, EndedOtherwise
-from choros.runtime.subscriber.effect_rows import EffectRows
+from choros.runtime.subscriber.effect_rows import Admitted, EffectRows, has_rows
 from choros.runtime.subscriber.facts import Fate, Heard
 from choros.runtime.subscriber.inbox import inbox_key, is_repeated
 from choros.runtime.subscriber.order import is_overtaken, remember
@@ -37,6 +37,7 @@ class Reaction:
         self._service, self._jobs, self._calls, self._clock = service, jobs, calls, clock
         self._outbox, self._flows = outbox, flows
         self._ordered = service.subscription.ordered
+        self._plain = frozenset(kind for kind, one in service.reactions.items() if not has_rows(one, service.reactions))
 
     async def to(self, heard: Heard) -> Fate | Exception:
         """What comes of a fact, once there is a place for its handler; raises where the database must not be used."""
@@ -70,7 +71,7 @@ class Reaction:
 
     async def _react_to_all(self, facts: Sequence[Heard], transaction: Transaction) -> Sequence[Fate]:
         """The rows in the order of their keys, so that of two batches neither waits for what the other has locked."""
-        keys = [inbox_key(self._name, heard.envelope) for heard in facts]
+        keys = [heard.lane for heard in facts]  # no ordered service takes several
         known = dict(zip(sorted(keys), await transaction.read_rows(sorted(keys)), strict=True))
         horizon = await transaction.horizon("facts")
         fates = [await self._admit(one, known[key], horizon, transaction) for one, key in zip(facts, keys, strict=True)]
@@ -125,13 +126,17 @@ class Reaction:
         assert heard.handler is not None
         if heard.handler.transaction is None:
             return "new"
-        rows = self._rows(heard, transaction)
-        admitted = await rows.admit()
-        heard.before, heard.stands = rows.before, rows.stands
+        admitted = "yes" if heard.envelope.type in self._plain else await self._by_its_rows(heard, transaction)
         if admitted in ("too old", "second cause", "repeated"):
             return admitted
         await self._remember([heard], transaction)
         return "handled" if admitted == "yes" else admitted
+
+    async def _by_its_rows(self, heard: Heard, transaction: Transaction) -> Admitted:
+        rows = self._rows(heard, transaction)
+        admitted = await rows.admit()
+        heard.before, heard.stands = rows.before, rows.stands
+        return admitted
 
     def _moment(self, fact: Envelope) -> float:
         """When it was told; of what begins a flow when it was told first, as far as it says."""

@@ -1,6 +1,6 @@
 """A SQLite transaction for a handler that is no coroutine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from choros.store.blocking import BlockingTransaction
@@ -15,6 +15,11 @@ class BlockingSqliteTransaction(BlockingTransaction):
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> int:
         """Run one statement; says how many rows it changed."""
         changed: int = self._wait(self._transaction.execute(sql, parameters))
+        return changed
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any] | Mapping[str, Any]]) -> int:
+        """Run one statement for each of these; says how many rows they changed."""
+        changed: int = self._wait(self._transaction.executemany(sql, rows))
         return changed
 
     def fetch(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:

@@ -10,8 +10,8 @@ from choros.store.sqlite.savepoints import Savepoints
 from choros.store.standing import Standing
 
 Parameters = Sequence[Any] | Mapping[str, Any]
-How = Callable[[sqlite3.Cursor], Any]
-"""What is taken from a cursor."""
+How = Callable[[sqlite3.Connection, str, Any], Any]
+"""How it is said, and what is taken of the answer."""
 
 
 class Said:
@@ -37,7 +37,7 @@ class Said:
         """Run one statement, and note it."""
         kept = dict(parameters) if isinstance(parameters, Mapping) else tuple(parameters)
         try:
-            answer = how(self._connection.execute(sql, kept))
+            answer = how(self._connection, sql, kept)
         except sqlite3.Error as error:
             self._said.append((sql, kept, how, type(error)))
             raise
@@ -73,6 +73,6 @@ class Said:
 
     def _answer(self, sql: str, kept: Parameters, how: How) -> Any:
         try:
-            return how(self._connection.execute(sql, kept))
+            return how(self._connection, sql, kept)
         except sqlite3.Error as error:
             return type(error)

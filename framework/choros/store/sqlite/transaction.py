@@ -1,5 +1,6 @@
 """What a SQLite handler works with, and the statements on the rows of one namespace of the barrier."""
 
+import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -17,6 +18,7 @@ from choros.store.sqlite.savepoints import Savepoints
 from choros.store.standing import Standing
 
 _ROW = "key, state, reply, prune_at, began, since"
+_READ_ALL = f"SELECT {_ROW} FROM choros_barrier WHERE namespace = ? AND key IN (SELECT value FROM json_each(?))"
 _READ = f"SELECT {_ROW} FROM choros_barrier WHERE namespace = ? AND key = ?"
 _WRITE = """INSERT INTO choros_barrier (namespace, key, state, reply, prune_at, began, since, memory, unsent)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, CASE WHEN NOT ?9 THEN NULL ELSE
@@ -77,9 +79,14 @@ class SqliteTransaction(Transaction):
         changed: int = await self._statement(sql, parameters, _changed)
         return changed
 
+    async def executemany(self, sql: str, rows: Iterable[Parameters]) -> int:
+        """Run one statement for each of these, as a handler of several facts does; says how many rows they changed."""
+        changed: int = await self._statement(sql, [*rows], _changed_by_all)
+        return changed
+
     async def fetch(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
-        found: list[tuple[Any, ...]] = await self._statement(sql, parameters, sqlite3.Cursor.fetchall)
+        found: list[tuple[Any, ...]] = await self._statement(sql, parameters, _all)
         return found
 
     async def fetchone(self, sql: str, parameters: Parameters = ()) -> tuple[Any, ...] | None:
@@ -94,6 +101,15 @@ class SqliteTransaction(Transaction):
             return self._rows[key]
         found = await self._say(_READ, (self._namespace, key), _first)
         return to_row(found) if found else None
+
+    async def read_rows(self, keys: Sequence[str]) -> Sequence[Row | None]:
+        """The rows of these keys, in one statement."""
+        if len(keys) == 1:
+            return [await self.read_row(keys[0])]
+        self.standing.check()
+        asked = json.dumps([key for key in keys if key not in self._rows])
+        found = {row.key: row for row in map(to_row, await self._say(_READ_ALL, (self._namespace, asked), _all))}
+        return [self._rows.get(key) or found.get(key) for key in keys]
 
     async def write_row(self, row: Row) -> None:
         """Insert or replace a barrier row, at the end: in the end it mostly holds something else."""
@@ -136,8 +152,8 @@ class SqliteTransaction(Transaction):
         """Put its rows on file, all or none of them."""
         if len(self._rows) > 1:
             self._open_savepoint()
-        for row in self._rows.values():
-            self._ask(_WRITE, (self._namespace, *_columns(row)), _changed)
+        if self._rows:
+            self._ask(_WRITE, [(self._namespace, *_columns(row)) for row in self._rows.values()], _changed_by_all)
 
     def end(self, *, kept: bool) -> None:
         """Nothing more is said in it; whether what it wrote stays."""
@@ -145,7 +161,7 @@ class SqliteTransaction(Transaction):
             for statement in self._savepoints.end_all(kept=kept):
                 self._connection.execute(statement)
 
-    async def _statement(self, sql: str, parameters: Parameters, how: How) -> Any:
+    async def _statement(self, sql: str, parameters: Parameters | Sequence[Parameters], how: How) -> Any:
         if _ENDS_OUR_TRANSACTION.match(sql):
             raise UsageError("A handler cannot begin or end transactions.", "async with db.savepoint(): ...")
         await self._still()
@@ -174,7 +190,7 @@ class SqliteTransaction(Transaction):
             self.standing.check()
         said = self.said
         try:
-            return how(self._connection.execute(sql, parameters)) if said is None else said.say(sql, parameters, how)
+            return how(self._connection, sql, parameters) if said is None else said.say(sql, parameters, how)
         except sqlite3.Error as error:
             if is_of_the_file(error):
                 self.standing.lose(named(error, self._path))
@@ -188,11 +204,20 @@ def _columns(row: Row) -> tuple[object, ...]:
     return (*kept, row.memory, row.owes_reply)
 
 
-def _changed(cursor: sqlite3.Cursor) -> int:
-    return cursor.rowcount
+def _changed(connection: sqlite3.Connection, sql: str, parameters: Parameters) -> int:
+    return connection.execute(sql, parameters).rowcount
 
 
-def _first(cursor: sqlite3.Cursor) -> Any:
+def _changed_by_all(connection: sqlite3.Connection, sql: str, rows: Sequence[Parameters]) -> int:
+    return connection.executemany(sql, rows).rowcount
+
+
+def _all(connection: sqlite3.Connection, sql: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+    return connection.execute(sql, parameters).fetchall()
+
+
+def _first(connection: sqlite3.Connection, sql: str, parameters: Parameters) -> Any:
+    cursor = connection.execute(sql, parameters)
     row = cursor.fetchone()
     cursor.close()
     return row
