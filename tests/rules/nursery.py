@@ -1,9 +1,10 @@
-"""A process that has everything imported and forks a child for each removal: starting afresh would take four times as
+"""A process that has everything imported and forks a child for each removal: starting afresh would take ten times as
 long. It reads names of removals, one a line, and answers each with a line of JSON: pytest's exit code and what it said.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -20,7 +21,9 @@ from tests.rules.removals import REMOVALS
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "tests.rules.nursery")
-QUIETLY = ("-x", "-q", "-p", "no:cacheprovider")
+QUIETLY = ("-x", "-q", "--tb=native", "-p", "no:cacheprovider", "-p", "asyncio", "-p", "timeout")
+"""Each child starts pytest anew, so it does without the plugins that no test there needs."""
+NO_MORE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 BROKEN = 70
 """The exit code of a child that could not even take its rule out."""
 
@@ -31,7 +34,7 @@ class Nursery:
     def __init__(self) -> None:
         """Start it. A test that fails for want of a rule often waits in vain first, so patience is short there."""
         self._process = subprocess.Popen(
-            COMMAND, cwd=ROOT, env={**os.environ, "CHOROS_PATIENCE": "5"}, text=True,
+            COMMAND, cwd=ROOT, env={**os.environ, **NO_MORE, "CHOROS_PATIENCE": "5"}, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
@@ -57,6 +60,7 @@ def main() -> None:
     os.dup2(2, 1)  # what pytest prints is no answer
     files = sorted({test.split("::")[0] for removal in REMOVALS for test in removal.killed_by})
     assert pytest.main([*QUIETLY, "-qq", "--collect-only", *files]) == 0
+    gc.freeze()  # what is imported lives as long as we do: a child that looked through it would have to copy it
     removals = {str(removal): removal for removal in REMOVALS}
     for line in sys.stdin:
         print(json.dumps(_born(removals[line.rstrip("\n")])), file=answers, flush=True)
