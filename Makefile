@@ -16,6 +16,7 @@ SERVERS := $(BIN)/python tests/servers.py --
 PYTEST := $(BIN)/pytest --strict-config
 # What has a target of its own is no part of `make test`.
 EVERY_DAY := not long and not nightly and not cross
+BEFORE_A_MERGE := not nightly and not cross
 # The suite starts hundreds of processes: without bytecode on the disk each would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 # A newer setting of the dependencies makes the stamps stale; anything else leaves the second run instant.
@@ -32,6 +33,9 @@ test: $(VENV)/.dev ## the suite, beside a private RabbitMQ, Redis and PostgreSQL
 
 test-long: $(VENV)/.dev ## the rest of the suite: what takes too long for every day
 	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m "long and not nightly" $(ARGS)
+
+test-merge: $(VENV)/.dev ## both in one, as before a merge: each worker reads the suite once
+	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m "$(BEFORE_A_MERGE)" $(ARGS)
 
 test-nightly: $(VENV)/.dev ## what takes longer than a merge may wait for
 	$(SERVERS) $(PYTEST) -n $(WORKERS) --dist worksteal -m nightly $(ARGS)
@@ -138,4 +142,4 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.demo $(VENV)/.demo-postgres
 
-.PHONY: help demo test test-long test-nightly test-cross test-loaded test-fast test-versions check verify simulate simulate-flows simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-subscribing bench-fan-out bench-bad-subscribers bench-growth bench-length bench-waiting bench-soak growth clean
+.PHONY: help demo test test-long test-merge test-nightly test-cross test-loaded test-fast test-versions check verify simulate simulate-flows simulate-frames chaos mutate reliability-report bench bench-stages bench-local bench-subscribing bench-fan-out bench-bad-subscribers bench-growth bench-length bench-waiting bench-soak growth clean

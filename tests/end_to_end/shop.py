@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -23,6 +21,7 @@ from choros.transport.topology import Topology, topology
 from reference_services.demo.processes import Processes, processes
 from reference_services.demo.tidy import tidy
 from reference_services.order.app import app
+from tests.end_to_end import forked
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -63,17 +62,8 @@ def environment(**more: str) -> dict[str, str]:
 def choros(*arguments: str, cwd: Path, within: float = PATIENCE, given: str | None = None, **settings: str) -> Ended:
     """Run `choros ...` until it ends; fails the test (TimeoutExpired) where it hangs."""
     started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "choros", *arguments],
-        cwd=cwd,
-        env=environment(**settings),
-        input=given or "",
-        capture_output=True,
-        text=True,
-        timeout=within,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+    said = forked.run(arguments, cwd, environment(**settings), given or "", within)
+    return Ended(*said, time.monotonic() - started)
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------
