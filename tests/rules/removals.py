@@ -26,6 +26,7 @@ GIVING_UP = "tests/runtime/test_giving_up.py"
 ENDS = "tests/runtime/test_flow_ends.py"
 FLOWS = "tests/runtime/test_flow_identity.py"
 JOINS = "tests/runtime/test_joins.py"
+SERVICE_OUTBOX = "tests/runtime/test_service_outbox.py"
 REACTIONS = "tests/runtime/test_reactions.py"
 RENAMED = "tests/runtime/test_renamed.py"
 DRIFT = "tests/runtime/test_drift.py"
@@ -546,6 +547,16 @@ REMOVALS = (
         ("tests/runtime/test_reactions.py::test_rule_23_a_fact_that_was_taken_back_before_it_came_is_not_handled",),
     ),
     Removal(
+        28, "what a savepoint takes back does not leave", "runtime.host.outbox_rows.keep_standing",
+        "await transaction.read_row(one.row.key) == one.row", "True",
+        (f"{SERVICE_OUTBOX}::test_what_does_not_stay_publishes_nothing",),
+    ),
+    Removal(
+        28, "a fact says what it comes of", "runtime.host.outbox_rows.OutboxRows._message",
+        '"causation_id": about.id', '"causation_id": ""',
+        (f"{FLOWS}::test_rule_35_every_reaction_says_the_same_flow_and_its_stream_is_the_flow",),
+    ),
+    Removal(
         29, "what gives up leaves a tombstone", "runtime.subscriber.reactions.Reaction._give_up",
         'await self._rows(heard, transaction).leave("tombstone")', "None",
         (f"{GIVING_UP}::test_it_says_so_once_and_is_never_done",),
@@ -559,6 +570,15 @@ REMOVALS = (
         31, "the first end wins", "runtime.subscriber.closing.Closing.check",
         "if row is not None and not (", "if False and not (",
         (f"{ENDS}::test_rule_31_a_good_end_behind_a_turn_is_too_late",),
+    ),
+    Removal(
+        32, "that its time has passed is said", "desk.flow_tree._overdue", "rows.now - began > its.within", "False",
+        ("tests/desk/test_flow_tree.py::test_a_flow_that_should_have_ended_is_told",),
+    ),
+    Removal(
+        33, "a retraction is known to the flow", "runtime.orchestrator.transition.Transitions.__init__",
+        ", **part.retracts", "",
+        ("tests/runtime/test_flow_retraction.py::test_rule_33_its_retraction_reaches_the_flow_s_undoers",),
     ),
     Removal(
         38, "its queues are there before its first fact", "runtime.client.beginning.Beginning.begin",
@@ -579,6 +599,21 @@ REMOVALS = (
         40, "a repeated start is the same fact", "runtime.host.outbox_rows.OutboxRows.fact",
         "if begins and count:", "if False:",
         (f"{FLOWS}::test_a_handler_begins_one_once_however_often_it_is_asked",),
+    ),
+    Removal(
+        40, "a service knows for a year which flows it has begun", "runtime.host.outbox_rows.OutboxRows.fact",
+        '"begun" if begins else', "",
+        ("tests/runtime/test_flow_begun_again.py::test_a_service_knows_for_a_year_which_flows_it_has_begun",),
+    ),
+    Removal(
+        40, "a start that is told again is as old as the flow", "runtime.subscriber.reactions.Reaction._moment",
+        "min(fact.time, began)", "fact.time",
+        ("tests/runtime/test_flow_begun_again.py",),
+    ),
+    Removal(
+        45, "a fact waits for the one before it", "runtime.host.service_outbox.ServiceOutbox.dispatch",
+        "elif not one.after or", "elif True or",
+        (f"{SERVICE_OUTBOX}::test_a_fact_waits_for_the_one_before_it_that_another_process_has",),
     ),
     Removal(
         39, "a reaction waits until all have come",
