@@ -104,7 +104,9 @@ def test_it_is_waited_for_while_it_is_finished_outside() -> None:
 
 def test_it_is_noted_once_however_often_it_is_said() -> None:
     run = waiting()
-    assert [(event.kind, event.seconds) for event in run.last.events] == [("unfinished", 3 * DAY.total_seconds())]
+    (noted,) = run.last.events
+    said = ("unfinished", "charge", "do", 1, 3 * DAY.total_seconds())
+    assert (noted.kind, noted.step, noted.operation, noted.attempt, noted.seconds) == said
     assert (run.fail(UNFINISHED).events, run.leg.unfinished) == ((), True)
 
 

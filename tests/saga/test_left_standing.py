@@ -142,11 +142,18 @@ def test_what_cannot_be_closed_waits_for_a_person() -> None:
     assert (run.status, left(run)) == ("compensated", ["reserve_inventory"])
 
 
-@pytest.mark.parametrize("attempts", [0, 2])
-def test_what_its_service_has_forgotten_is_as_good_as_closed(attempts: int) -> None:
+@pytest.mark.parametrize(
+    ("attempts", "why"),
+    [
+        (0, "reserve_inventory (undo): inventory has forgotten what became of it"),
+        (2, "reserve_inventory (undo) is in doubt after 2 attempts: timeout"),
+    ],
+)
+def test_what_its_service_has_forgotten_is_as_good_as_closed(attempts: int, why: str) -> None:
     run = undoing()
     run.time_out(attempts)
     run.fail(FORGOTTEN)
+    assert [event.code for event in run.last.events if event.kind == "left_standing"] == [why]
     assert (run.instance.state("reserve_inventory").progress, run.sent.key) == (
         "standing",
         key("charge_payment", "undo"),

@@ -116,6 +116,19 @@ def test_rule_44_a_completed_nested_saga_is_revocable_until_the_pivot_is_passed(
     assert family.parent.facts == ["order-done.v1"]
 
 
+def test_a_release_may_not_be_refused_so_it_is_sent_again() -> None:
+    family = behind_child()
+    family.ok()
+    refused = Failure(code="expired", kind="refused").to_json()
+    family.give("", Answered("no", CommandKey("p", "credit", 1, "release"), 1, "refused", refused, "expired"))
+    assert family.parent.waiting == ["credit:release"]
+    assert family.parent.kinds("undeclared_refusal", "retry_scheduled", "refused") == [
+        "undeclared_refusal", "retry_scheduled",
+    ]  # fmt: skip
+    family.settle()
+    assert (family.parent.status, family.child.status) == ("completed", "completed")
+
+
 def test_rule_44_without_a_pivot_it_is_revocable_until_the_end() -> None:
     family = behind_child(plain_saga)
     assert family.parent.waiting == [], "released"

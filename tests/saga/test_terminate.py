@@ -80,6 +80,7 @@ def test_what_had_happened_by_then_is_said_to_stand() -> None:
     run.ok(SHIPPED, key=key("ship_order", "do"))
     assert left(run) == ("terminated", ["charge_payment", "reserve_inventory", "ship_order"], [])
     assert run.instance.state("ship_order").reply == SHIPPED.to_json()
+    assert run.kinds == ["replied", "terminated"]
 
 
 @pytest.mark.parametrize("code", ["no_such_address", "expired"])
