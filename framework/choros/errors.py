@@ -9,6 +9,7 @@ ChorosError
 ├── MessageUnwritable         a message whose own model fails to write it
 ├── WrongFact                 a handler publishes, or signals, what it does not declare
 ├── StartConflict             the same start key with another body
+├── FactConflict              the same key and number of a program's fact with another fact
 ├── SagaNotFound              no saga instance has this id
 ├── UpdateRefused             a saga says no to what was asked of it
 ├── TokenUnknown              no command is to be finished under this token, or not yet
@@ -27,6 +28,7 @@ Refused                       raised by handlers: a definite business "no" (not 
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import ClassVar
 
 from pydantic import BaseModel
 
@@ -83,6 +85,8 @@ class ChorosError(Exception):
 
     sentence: str = ""
     hint: str = ""
+    says_all: ClassVar[bool] = False
+    """Whether a log needs no traceback: it is raised about what is at work, and not by what stands there."""
 
     def __init__(self, sentence: str, hint: str = "") -> None:
         self.sentence = masked(sentence)  # it may quote an address that was typed
@@ -123,6 +127,10 @@ class MessageUnwritable(ChorosError):
 
 class StartConflict(ChorosError):
     """A saga was started with the same key but another body."""
+
+
+class FactConflict(ChorosError):
+    """A program published another fact under the same key and number."""
 
 
 class SagaNotFound(ChorosError):

@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse, Response
 from choros.app.app import App
 from choros.errors import (
     ChorosError,
+    FactConflict,
     OutcomePending,
     SagaNotFound,
     StartConflict,
@@ -49,6 +50,7 @@ Seconds = Annotated[float, Query(ge=0, le=60, allow_inf_nan=False, description="
 """How long a caller wants to wait, at most a minute: longer, and proxies on the way give up before."""
 _MEANINGS: tuple[tuple[type[ChorosError], int, str], ...] = (
     (StartConflict, 409, "Something else was asked for under this key."),
+    (FactConflict, 409, "Something else was said under this key."),
     (UpdateRefused, 409, "It was refused."),
     (TooLate, 409, "It is too late for that."),
     (SagaNotFound, 404, "There is no such saga."),

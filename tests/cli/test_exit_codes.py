@@ -17,7 +17,8 @@ from choros.cli.exit_codes import OF_ERRORS, exit_code
 from choros.errors import ChorosError
 
 CODES = {
-    1: """ChorosError DeclarationError MessageRejected MessageUnwritable StartConflict SagaNotFound UpdateRefused
+    1: """ChorosError DeclarationError MessageRejected MessageUnwritable StartConflict FactConflict SagaNotFound
+        UpdateRefused
         OutcomePending TokenUnknown TooLate WrongFact Misconfigured BrokerMisconfigured StoreMisconfigured""",
     2: "UsageError UnfitHeaders DeclaredOtherwise",
     4: "Unreachable BrokerUnreachable StoreUnreachable",

@@ -18,6 +18,7 @@ from choros import (
     Client,
     Command,
     Done,
+    FactConflict,
     Message,
     Pivot,
     Saga,
@@ -68,6 +69,7 @@ def bar() -> App:
 RAISED: dict[str, Exception] = {
     "gone": SagaNotFound("nobody knows saga 7"),
     "late": TooLate("redis at 10.0.0.7"),
+    "said": FactConflict("another fact"),
     "token": TokenUnknown("no such token"),
     "away": StoreUnreachable("redis at 10.0.0.7 is away"),
     "refused": UpdateRefused("no", code="too_late"),
@@ -152,7 +154,7 @@ async def test_another_request_under_its_key_is_a_conflict(http: httpx.AsyncClie
 
 @pytest.mark.parametrize(
     ("what", "status"),
-    [("gone", 404), ("token", 404), ("late", 409), ("refused", 409), ("away", 503), ("mistake", 500)],
+    [("gone", 404), ("said", 409), ("token", 404), ("late", 409), ("refused", 409), ("away", 503), ("mistake", 500)],
 )
 async def test_what_choros_raises_is_a_problem_that_names_no_server(
     http: httpx.AsyncClient, what: str, status: int

@@ -20,6 +20,7 @@ from choros import (
     Call,
     Choreography,
     Fact,
+    FactConflict,
     Program,
     Service,
     SqliteTransaction,
@@ -151,7 +152,7 @@ async def test_it_is_the_same_fact_as_the_publisher_says(site: Site) -> None:
 
 async def test_another_fact_under_its_key_and_number_is_refused(site: Site) -> None:
     await site.rate("t1", 5)
-    with pytest.raises(UsageError, match="Another fact was published under the key 't1' and the number 1"):
+    with pytest.raises(FactConflict, match="Another fact was published under the key 't1' and the number 1"):
         await site.rate("t1", 4)
     assert await site.until_heard(1) == [("t1", 5, "")]
 
@@ -198,7 +199,7 @@ def rated_by_who_blocks(url: str) -> None:
         session.rollback()
     with Session(engine) as session, session.begin():
         blocking_publish_in(session, app, "ratings", Rated(trip="t1", stars=5), key="t1", headers={"tenant": "acme"})
-    with engine.begin() as connection, pytest.raises(UsageError, match="Another fact"):
+    with engine.begin() as connection, pytest.raises(FactConflict, match="Another fact"):
         blocking_publish_in(connection, app, "ratings", Rated(trip="t1", stars=4), key="t1")
     engine.dispose()
 

@@ -103,7 +103,7 @@ def _record(name: str, level: int, event: str, keys: Mapping[str, Any]) -> loggi
     record = logging.LogRecord(name, level, "", 0, text, None, None)
     record.__dict__.update({f"{key}_" if key in TAKEN else key: value for key, value in entry.items()})
     record.event = event
-    if isinstance(error, BaseException) and telling():
+    if isinstance(error, BaseException) and telling() and not (isinstance(error, ChorosError) and error.says_all):
         # Formatters write `exc_text` as they would an `exc_info`, which would hand the bare exception to the host.
         record.exc_text = record.exception = mask("".join(traceback.format_exception(error))[-MOST_READ:])[
             -4 * MOST_TEXT :

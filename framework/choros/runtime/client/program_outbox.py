@@ -21,10 +21,14 @@ from choros.runtime.host.retention import SWEEP_SECONDS, keep_forgetting
 from choros.runtime.host.service_outbox import FACTS, RowsLeaving
 from choros.sources import now
 from choros.store.barrier import Database, Row
+from choros.telemetry.logs import get_logger
 from choros.transport.port import Published, Transport
+from choros.values import replace
 from choros.wire.envelope import Envelope
 from choros.wire.own_headers import Headers
 
+log = get_logger(__name__)
+_FACTS = replace(FACTS, resent="choros.program.sent")
 _SCAN_SECONDS = 0.5
 _CLOSE_SECONDS = 5.0
 
@@ -76,11 +80,13 @@ class ProgramOutbox:
         self.last_delivery: float | None = None
         """When one left last."""
         self._transport, self._remember, self._clock = transport, remember, clock
-        self._relay = Relay(FACTS, self._published, RowsLeaving(database, name, "publishing"), scan_every=_SCAN_SECONDS)
+        rows = RowsLeaving(database, name, "publishing")
+        self._relay = Relay(_FACTS, self._published, rows, scan_every=_SCAN_SECONDS)
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
         """Send them until stopped."""
+        log.info("choros.program.started", place=self.place)
         forgetting = keep_forgetting(self.database, self._clock, {"outbox": self._remember}, SWEEP_SECONDS)
         working = [asyncio.ensure_future(one) for one in (self._relay.run(), forgetting, self._stopped.wait())]
         try:

@@ -39,6 +39,8 @@ LOOK_EVERY = 5.0
 class StillAtWork(ChorosError):
     """An earlier call was cut off and has not ended: until it has, nothing that it could disturb is begun."""
 
+    says_all = True
+
 
 @dataclass(frozen=True, slots=True)
 class Hanging:

@@ -14,6 +14,8 @@ from choros.errors import ChorosError
 class NoThread(ChorosError):
     """All threads are held by calls that were cut off and go on."""
 
+    says_all = True
+
 
 class Threads:
     """A thread cannot be stopped: one that was cut off keeps its place until it has really ended."""
