@@ -15,6 +15,7 @@ from choros import (
     Done,
     Fact,
     FactLog,
+    LocalUndo,
     Message,
     Outbox,
     Pivot,
@@ -34,6 +35,7 @@ from choros.store.memory.barrier import MemoryDatabase, MemoryTransaction
 from choros.store.sqlite.transaction import SqliteTransaction
 from choros.transport.port import Published
 from choros.transport.topology import topology
+from choros.wire import undone
 from choros.wire.envelope import Envelope
 from tests.patience import PATIENCE
 from tests.runtime.participant_stage import NAMES, Stage, command, eventually, fact, stage_for
@@ -211,6 +213,23 @@ async def test_a_definite_no_publishes_in_place_of_its_effect(service: Any) -> N
             await stage.publish(fact(OrderPlaced(order="o1", how="declined")))
         assert [one.type for one in await heard(stage, 1)] == [PaymentDeclined.type_name]
         assert stage.database.inner.items == {}
+
+
+async def test_so_it_does_where_a_handler_has_taken_back_itself_what_it_had_done() -> None:
+    service = Service("payment")
+
+    @service.handles(Charge, publishes=(PaymentCharged, PaymentDeclined))
+    async def charge(command: Charge, db: MemoryTransaction, undo: LocalUndo) -> Done:
+        await db.put(command.order, "charged")
+        undo.add("give it back", db.put, command.order, "given back")
+        raise Refused("card_declined", fact=PaymentDeclined(order=command.order))
+
+    async with on_stage(service) as stage:
+        await begin(stage)
+        (reply,) = await stage.ask(command(Charge(order="o1")))
+        assert (reply.outcome, undone.read(reply.undone)) == ("refused", ("give it back",))
+        assert [one.type for one in await heard(stage, 1)] == [PaymentDeclined.type_name]
+        assert stage.database.inner.items == {"o1": "given back"}
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,24 @@ def test_beside_what_ends_the_saga(act: Any, said: str) -> None:
     assert [event.kind for event in run.events if "update" in event.kind] == ["updated"]
 
 
+def noted(run: Run) -> list[tuple[str, str, str]]:
+    """What the last decision wrote into the history."""
+    return [(event.kind, event.step, event.code) for event in run.last.events]
+
+
+def test_what_came_of_one_is_noted_and_answered_under_its_id() -> None:
+    run = Run(delivery, start=Order())
+    (accepted,) = run.give(asked()).answers
+    assert (accepted.id, noted(run)) == ("u1", [("updated", "change-address", "")])
+    (no,) = run.give(asked(ChangeAddress(street="1 Oak Lane"), "u2")).answers
+    assert (no.id, no.refused) == ("u2", True)
+    assert noted(run) == [("update_refused", "change-address", "same_address")]
+    for number in range(2, MOST_UPDATES):
+        run.give(asked(id=f"more {number}"))
+    assert run.give(asked(id="one more")).answers == ()
+    assert noted(run) == [("update_refused", "change-address", "too_many")]
+
+
 def test_a_pause_does_not_hold_it_back() -> None:
     run = Run(delivery, start=Order())
     run.pause()
@@ -315,7 +333,9 @@ def test_a_saga_answers_so_many_and_no_more() -> None:
 def test_a_saga_keeps_so_much_and_no_more() -> None:
     test = begun()
     test.update(ELM)
-    assert refused(test, ChangeAddress(street="x" * MOST_CHARACTERS))[0] == "too_large"
+    assert refused(test, ChangeAddress(street="x" * MOST_CHARACTERS)) == (
+        "too_large", "change-address was refused as too_large: the saga would keep too much",
+    )  # fmt: skip
     test.update(AddGift(gift="x" * (MOST_CHARACTERS - 1_000)))
     assert refused(test, ChangeAddress(street="x" * 1_000))[0] == "too_large"
     assert dict(test.instance.updated)["change-address"] == ELM.to_json()
