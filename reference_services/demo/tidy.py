@@ -23,7 +23,7 @@ async def tidy(addresses: Addresses, namespace: str, plugged: Sequence[str] = ()
         )
         + choreographed.within(namespace).topology
     )
-    with suppress(aio_pika.exceptions.AMQPError, OSError):
+    with suppress(aio_pika.exceptions.AMQPError, OSError, ValueError):  # the last of an address that is none
         await _tidy_broker(addresses.broker, whole)
     if addresses.store.startswith("redis"):
         with suppress(RedisError, OSError):

@@ -91,6 +91,13 @@ def test_each_service_is_a_process() -> None:
     assert set(by_commands.ROLES) == {"carrier", *commanded.services, *orchestrating}
 
 
+def test_a_broker_that_is_none_is_a_sentence(tmp_path: Path) -> None:
+    invoices = write_invoices(tmp_path / "invoices.csv", 21)
+    ended = demo(invoices, tmp_path / "run", "--broker", "$AMQP_URL")
+    assert (ended.code, ["no scheme" in one for one in ended.complaints]) == (2, [True])
+    assert "Traceback" not in ended.err
+
+
 def test_what_is_not_a_process_of_the_variant_cannot_be_killed(tmp_path: Path) -> None:
     invoices = write_invoices(tmp_path / "invoices.csv", 21)
     ended = demo(invoices, tmp_path / "run", *BY_EVENTS, "--broker", "amqp://localhost:1/", "--kill", "orchestrator-1")
