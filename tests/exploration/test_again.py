@@ -34,6 +34,10 @@ def tidy_room(trip: trips.BookTrip) -> trips.CancelRoom:
     return trips.CancelRoom(trip=trip.trip)
 
 
+def never(word: pairs.Word) -> bool:
+    return False
+
+
 def saga(name: str, *steps: Any) -> Saga[Any]:
     return Saga(name, start=trips.BookTrip, steps=steps, completed=trips.trip_booked, compensated=trips.trip_off)
 
@@ -42,6 +46,7 @@ ROOM, TICKET = trips.trip_saga.steps
 SAGAS: dict[str, Saga[Any]] = {
     "a pivot": trips.trip_saga,
     "a wait": saga("waiting", ROOM, Wait(pairs.Word, within=timedelta(days=1)), TICKET),
+    "a wait, told no": saga("asked", Wait(pairs.Word, within=timedelta(days=1), accept=never), ROOM, TICKET),
     "a fact held": saga("held", ROOM, Publish(planned), TICKET, Retriable(tidy_room, to="hotel")),
     "what was there before": trips.existing_saga,
     "a lock, queued": under("queue"),
@@ -62,11 +67,21 @@ def test_whatever_is_run_again_keeps_every_promise(name: str) -> None:
     assert found.states > once.states
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("left", [Left(1, 0, 0), Left(0, 1, 0), Left(0, 0, 1)], ids=["duplicate", "crash", "retry"])
+@pytest.mark.parametrize("name", ["a wait", "a lock, joined"])
+def test_and_so_it_does_with_a_duplicate_a_crash_or_a_retry_anywhere(name: str, left: Left) -> None:
+    once, more = exploration(name).run_again(), Exploration(SAGAS[name], Bounds(left, acts=AGAIN)).run_again()
+    assert more.complete and more.violation is None, more.violation
+    assert more.states > once.states
+
+
 @pytest.mark.parametrize(
     ("mutant", "on", "told"),
     [
         ("kept though undone", "a pivot", "buy_ticket is begun before book_room has taken effect"),
         ("again though it stands", "a wait", "book_room has taken effect twice"),
+        ("no taken for yes", "a wait, told no", "the saga goes on, though word did not let it"),
         ("held facts forgotten", "a fact held", "the saga is completed, and it published trip-booked.v1"),
         ("goes on without its lock", "a lock, queued", "the saga begins without its lock"),
     ],

@@ -32,6 +32,8 @@ class Leaf:
     """What a person calls it, as the declaration's fingerprint has it."""
     changes: bool = True
     """Whether it has an effect; where it has none, there is nothing to undo."""
+    insists: bool = False
+    """Whether the saga goes on only once somebody has told it something."""
     nests: ClassVar[bool] = False
     """Whether it stands for another saga."""
 

@@ -96,7 +96,7 @@ def _decision(saga: Saga[Any], before: Instance, decided: Decision, inputs: Sequ
     _attempts(before, after, inputs)
     _not_yet(before, after, inputs)
     _sleeps(before, after)
-    signals(before, decided, inputs)
+    signals(saga.outline, before, decided, inputs)
     updates(saga.outline, before, decided, inputs)
     queueing(before, decided, inputs)
     _terminates(after, decided, inputs)

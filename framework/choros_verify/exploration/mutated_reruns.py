@@ -6,7 +6,7 @@ from choros.saga.machine import rerun
 from choros.saga.machine.inputs import Decision
 from choros.saga.machine.instance import Instance, NodeState
 from choros.saga.machine.walk import SagaWalk
-from choros.saga.outline import Outline, SagaPart
+from choros.saga.outline import Leaf, Outline, SagaPart
 from choros.values import replace
 from choros_verify.exploration.variant import Swap, instead_of
 
@@ -31,6 +31,12 @@ def held_facts_forgotten(outline: Outline, instance: Instance, step: str) -> Map
     return {path: state for path, state in _KEPT(outline, instance, step).items() if state.progress != "held"}
 
 
+@instead_of(rerun._turned)
+def no_taken_for_yes(leaf: Leaf, state: NodeState) -> bool:
+    """Who said no, or nothing in time, is not asked again, and the saga goes on."""
+    return False
+
+
 @instead_of(SagaWalk.end)
 def goes_on_without_its_lock(self: SagaWalk) -> Decision:
     """Who takes something over does not wait for its lock."""
@@ -44,5 +50,6 @@ RERUN_MUTANTS: Mapping[str, Swap] = {
     "kept though undone": kept_though_undone,
     "again though it stands": again_though_it_stands,
     "held facts forgotten": held_facts_forgotten,
+    "no taken for yes": no_taken_for_yes,
     "goes on without its lock": goes_on_without_its_lock,
 }

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 
 from choros.saga.machine.inputs import Decision, Input, SignalRequested
-from choros.saga.machine.instance import Instance
+from choros.saga.machine.instance import DECLINED, Instance, NodeState
+from choros.saga.outline import Outline
 from choros.saga.paths import around
 from choros_verify.exploration.times import NOW
 from choros_verify.exploration.violation import hold
 
 
-def signals(before: Instance, decided: Decision, inputs: Sequence[Input]) -> None:
+def signals(outline: Outline, before: Instance, decided: Decision, inputs: Sequence[Input]) -> None:
     """What a wait is told, and when it lapses."""
     after = decided.instance
     told = {given.step for given in inputs if isinstance(given, SignalRequested)}
     over = after.backward or after.terminating
     for path, state in after.nodes.items():
+        hold(over or not _is_no(outline, path, state), f"the saga goes on, though {path} did not let it", 27)
         was = before.state(path)
         waits, lapses = state.progress == "awaiting", state.progress == "lapsed" != was.progress
         hold(not (waits and over), f"the saga is undone, and still waits to be told at {path}", 27)
@@ -36,6 +38,14 @@ def signals(before: Instance, decided: Decision, inputs: Sequence[Input]) -> Non
     for path, _ in before.early:
         kept = path in dict(after.early) or after.state(path).progress == "ok"
         hold(kept or over, f"what {path} was told early is lost", 27)
+
+
+def _is_no(outline: Outline, path: str, state: NodeState) -> bool:
+    """Whether it was told no, or nothing in time, and stands in nothing that could go another way."""
+    leaf = outline.leaf(path)
+    if leaf is None or around(path):
+        return False
+    return state.choice == DECLINED or (leaf.insists and state.progress == "lapsed" and not state.parked)
 
 
 def _is_shut(instance: Instance, path: str) -> bool:

@@ -21,6 +21,8 @@ Progress = Literal[
     "pending", "sent", "ok", "refused", "in_doubt", "undone", "held", "published", "retracted", "asleep", "entered",
     "passed_over", "listed", "closed", "awaiting", "lapsed", "standing",
 ]  # fmt: skip
+DECLINED = "declined"
+"""The choice of a wait that was told no."""
 ROOT = ""
 """The path of the saga's own sequence of steps; its state says what there is to say of the saga's end."""
 

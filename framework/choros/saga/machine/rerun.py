@@ -8,7 +8,7 @@ its one successor in its own record, by the same compare-and-set as everything e
 from collections.abc import Mapping
 
 from choros.errors import unknown
-from choros.saga.machine.instance import Instance, NodeState
+from choros.saga.machine.instance import DECLINED, Instance, NodeState
 from choros.saga.outline import Commanded, Composite, Leaf, Outline, SagaPart
 from choros.saga.paths import declared
 from choros.values import replace
@@ -86,11 +86,12 @@ def stands(state: NodeState) -> bool:
 
 def kept_by(outline: Outline, instance: Instance, step: str) -> Mapping[str, NodeState]:
     """The steps before this one, as the new instance takes them over; not the facts just before it that an undone saga
-    dropped or took back, since they come out anew, nor the checks and sleeps behind those, which are anew, too.
+    dropped or took back, since they come out anew, nor a wait that was told no, or nothing in time: it asks anew. The
+    checks and sleeps behind those are anew, too.
 
     What was there before the saga nobody has carried out: that is taken back by a command of the new one's own."""
     kept = [(part, _all_of(instance, part)) for part in outline.parts if outline.place(part.path) < outline.place(step)]
-    while any(_gone(states) for _, states in kept) and (_gone(kept[-1][1]) or _changes_nothing(kept[-1][0])):
+    while any(_gone(*one) for one in kept) and (_gone(*kept[-1]) or _changes_nothing(kept[-1][0])):
         kept.pop()
     owned = ((path, state) for _, states in kept for path, state in states.items())
     existing = {leaf.path for leaf in outline.commands if leaf.existing}
@@ -108,8 +109,15 @@ def _all_of(instance: Instance, part: SagaPart) -> Mapping[str, NodeState]:
     return {path: one for path, one in instance.nodes.items() if path == part.path or path.startswith(inside)}
 
 
-def _gone(states: Mapping[str, NodeState]) -> bool:
+def _gone(part: SagaPart, states: Mapping[str, NodeState]) -> bool:
+    if isinstance(part, Leaf) and _turned(part, states[part.path]):
+        return True
     return any(state.progress in ("pending", "retracted") for state in states.values())
+
+
+def _turned(leaf: Leaf, state: NodeState) -> bool:
+    """Whether it is a wait that was told no, or nothing in time that the saga could go on without."""
+    return state.choice == DECLINED or (leaf.insists and state.progress == "lapsed")
 
 
 def _changes_nothing(part: SagaPart) -> bool:

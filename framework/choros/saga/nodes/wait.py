@@ -13,7 +13,7 @@ from choros.messages import Fact, Failure, Signal
 from choros.names import BusinessKey
 from choros.saga.builders import fact_builder, pure_function
 from choros.saga.checks import check_function, is_a, listed, shown
-from choros.saga.machine.instance import States
+from choros.saga.machine.instance import DECLINED, States
 from choros.saga.machine.turn import BuildFailed, Node, Turn, TurnedBack
 from choros.saga.nodes.publish import FactBuilder
 from choros.saga.outline import Declared
@@ -22,8 +22,8 @@ from choros.saga.paths import in_item
 from choros.saga.policy import LONGEST, check_duration
 from choros.saga.waiting import Lapse, SignalWait
 
-LAPSED, DECLINED = "lapsed", "declined"
-"""The codes that a saga is undone with: nobody told it in time, or what it was told is no."""
+LAPSED = "lapsed"
+"""The code that a saga is undone with that nobody told in time; `DECLINED` of one that was told no."""
 ACCEPTED = "accepted"
 LONGEST_KEY = 200
 KEPT_FOR = timedelta(days=7)
@@ -148,6 +148,7 @@ class Wait(Declared):
         within = self.within
         node = WaitNode(
             path=place.path, kind="wait", changes=False, signal=self.signal, lapse=self.otherwise, by=self.by,
+            insists=self.otherwise != "go_on",
             limit=pure_function(within, place.known, timedelta) if callable(within) else within,
             reminders=tuple((one.after, fact_builder(one.fact, place.known)) for one in self.reminders),
             carry=self.carry, of=self.of, keep=self.keep if self.key else timedelta(0),
