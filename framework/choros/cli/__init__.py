@@ -24,6 +24,7 @@ from choros.cli import (
     settings,
     starts,
     topology,
+    unclaimed,
     unfinished,
 )
 from choros.cli.departure import Leaving
@@ -45,6 +46,7 @@ app.add_typer(application.app)
 app.add_typer(contract.app)
 app.add_typer(health.app)
 app.add_typer(settings.app)
+saga.app.add_typer(unclaimed.app)
 app.add_typer(saga.app, name="saga")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(lock.app, name="lock")
