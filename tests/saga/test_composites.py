@@ -8,7 +8,7 @@ import pytest
 from choros.saga.machine.instance import Instance
 from choros.saga.machine.machine import begin
 from choros.saga.machine.rerun import kept_by, why_not
-from choros.saga.nodes import Branch, Check, Parallel, Publish, Scope, Step, When
+from choros.saga.nodes import Branch, Check, Parallel, Publish, Repeat, Scope, Step, When
 from choros.saga.saga import Saga
 from choros.testing import SagaTest
 from tests.saga.trip import (
@@ -17,6 +17,7 @@ from tests.saga.trip import (
     BookFlight,
     BookHotel,
     BookTrip,
+    CarWanted,
     CheckPassport,
     GiveBack,
     SendTicket,
@@ -168,3 +169,53 @@ def test_timers_in_a_composite_wake_the_saga() -> None:
     assert test.instance.wake_at > 30
     assert repr(COMPOSITES["branch"]) == "Branch('it', ...)"
     assert repr(COMPOSITES["parallel"]) == "Parallel(name='it')"
+
+
+# --- beside what goes on ----------------------------------------------------------------------------------------------
+
+
+def broken_fact(trip: BookTrip) -> CarWanted:
+    raise LookupError
+
+
+def broken_question(trip: BookTrip) -> bool:
+    raise LookupError
+
+
+PARKED = {
+    "fact": (Publish(broken_fact), "broken_fact"),
+    "choice": (When(broken_question, then=hotel), "broken_question"),
+    "repetition": (Repeat(hotel, until=broken_question, at_most=2, name="again"), "broken_question"),
+}
+
+
+@pytest.mark.parametrize("name", PARKED)
+def test_what_is_parked_is_not_asked_again_by_what_is_answered_beside_it(name: str) -> None:
+    node, function = PARKED[name]
+    test = begun(saga_of(Parallel(Branch("one", flight, car), Branch("two", node)), last))
+    flown = test.expect_command(BookFlight)
+    if name == "repetition":
+        answered(test, BookHotel)
+    assert test.instance.why_parked == f"{function} raised LookupError"
+    before = test.instance.parked_at
+    flown.reply(Booked())
+    answered(test, BookCar)
+    test.expect_nothing()
+    assert (test.status, test.instance.parked_at) == ("parked", before)
+
+
+def test_what_is_over_is_not_asked_again_either() -> None:
+    asked: list[str] = []
+
+    def is_booked(hotel: Booked) -> bool:
+        asked.append("booked")
+        return True
+
+    def is_wanted(trip: BookTrip) -> bool:
+        asked.append("wanted")
+        return True
+
+    beside = (Repeat(hotel, until=is_booked, at_most=2, name="again"), When(is_wanted, then=last, name="wanted"))
+    test = begun(saga_of(Parallel(Branch("one", flight, car), *beside)))
+    answered(test, BookHotel, SendTicket, BookFlight, BookCar)
+    assert (test.status, asked) == ("completed", ["wanted", "booked"])
