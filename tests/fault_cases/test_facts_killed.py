@@ -34,6 +34,7 @@ POINTS = [
         pytest.param("redis", point, marks=pytest.mark.nightly)
         for point in ("commit.before@1", "commit.after@1", "ack.before@1", "ack.after@2")
     ),
+    *(pytest.param("postgresql", point, marks=pytest.mark.nightly) for point in ("commit.before@1", "commit.after@1")),
 ]
 
 
@@ -96,6 +97,7 @@ async def test_each_fact_begins_one_saga(
         ("redis", "commit.after@1"),
         ("sqlite", "commit.after@2"),
         ("redis", "ack.before@1"),
+        ("postgresql", "commit.after@1"),
     ],
     indirect=["store_url"],
 )

@@ -95,6 +95,7 @@ async def taken(app: App, addresses: Addresses) -> None:
             pytest.param(store, point, marks=pytest.mark.long)
             for store, point in (("redis", "commit.before@1"), ("sqlite", "ack.before@1"), ("redis", "ack.after@1"))
         ),
+        pytest.param("postgresql", "commit.after@1", marks=pytest.mark.nightly),
     ],
     indirect=["store_url"],
 )
