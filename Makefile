@@ -49,14 +49,17 @@ test-loaded: $(VENV)/.dev ## `make test` beside two busy loops and a disk writer
 test-versions: ## the suite and a minute of chaos on other versions, as root on Debian (ARGS="trixie forky 3.12")
 	.ci/versions $(ARGS)
 
-# What is pure, and the stores in memory and on SQLite; not what tries every case or many random ones.
+# What is pure, and the stores in memory and on SQLite; not what tries every case or many random ones, nor what needs
+# SQLAlchemy or FastAPI: to import them takes as long as hundreds of tests.
 FAST := $(addprefix tests/,app desk facts messages reference saga store telemetry wire)
 EXHAUSTIVE := tests/store/test_agreement.py tests/wire/test_envelope_fuzz.py tests/messages/test_reading_fuzz.py \
   tests/wire/test_keys_ids.py
+DEAR := $(wildcard tests/store/test_sqlalchemy_*.py) tests/store/test_sql_databases.py \
+  $(wildcard tests/reference/test_order_http*.py)
 
 # Two workers: each has everything to import.
 test-fast: $(VENV)/.dev ## the pure parts of the suite, and the stores without a server: seconds
-	$(PYTEST) -n 2 -m "not servers and not slow and $(EVERY_DAY)" $(FAST) $(EXHAUSTIVE:%=--ignore=%) $(ARGS)
+	$(PYTEST) -n 2 -m "not servers and not slow and $(EVERY_DAY)" $(FAST) $(patsubst %,--ignore=%,$(EXHAUSTIVE) $(DEAR)) $(ARGS)
 
 check: $(VENV)/.dev ## style, types, architecture, budgets
 	$(BIN)/ruff check .

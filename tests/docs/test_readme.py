@@ -162,6 +162,7 @@ def test_the_demo_on_servers(folder: Path, amqp_url: str, redis_url: str) -> Non
     assert "the books balance to the penny" in ended.stdout
 
 
+@pytest.mark.long
 def test_an_application_of_ones_own_as_processes(folder: Path, amqp_url: str, redis_url: str, namespace: str) -> None:
     script = code_with("service:payment", "sh")
     started = time.monotonic()

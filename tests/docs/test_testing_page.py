@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from choros_verify.exploration.mutants import MUTANTS
+from tests.every_day import every_day
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "testing.md").read_text()
@@ -33,7 +34,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("command", [*COMMANDS, *NAMED])
+@pytest.mark.parametrize("command", every_day([*COMMANDS, *NAMED], COMMANDS, pytest.mark.nightly))
 def test_a_command_of_the_page_does_what_it_says(command: str, folder: Path) -> None:
     ended = run(command, folder)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -50,6 +51,7 @@ def has_the_figures_of_the_page(said: str) -> None:
     assert PAGE[PAGE.index("  ends: compensated") : PAGE.index("✔ complete: every interleaving")] in said, "all of it"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_tests_of_the_page_pass(folder: Path) -> None:
     ended = run(f"{sys.executable} -m pytest -q -p no:cacheprovider test_trip.py", folder)

@@ -11,7 +11,7 @@ from reference_services.choreographed.app import app
 from reference_services.demo import by_commands
 from reference_services.demo.by_events import ROLES
 from reference_services.orchestrated.app import app as commanded
-from tests.end_to_end.order_files import write_invoices
+from tests.end_to_end.order_files import COUNT, write_invoices
 from tests.end_to_end.shop import Ended, left_behind
 from tests.end_to_end.test_demo import balanced, demo, namespace_of, outcomes
 
@@ -19,6 +19,7 @@ BY_EVENTS = ("--variant", "choreographed")
 BY_COMMANDS = ("--variant", "orchestrated")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_three_variants_end_with_the_same_books(tmp_path: Path) -> None:
     invoices, books = write_invoices(tmp_path / "invoices.csv", 21), []
@@ -36,11 +37,12 @@ def read_back(ended: Ended) -> list[str]:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("orders", [150, pytest.param(COUNT, marks=pytest.mark.nightly)])
 async def test_nor_do_their_books_differ_on_rabbitmq_with_services_killed(
-    tmp_path: Path, amqp_url: str, redis_url: str
+    tmp_path: Path, amqp_url: str, redis_url: str, orders: int
 ) -> None:
     """The same orders three times, and each time the same services die in the middle."""
-    invoices, books = write_invoices(tmp_path / "invoices.csv"), []
+    invoices, books = write_invoices(tmp_path / "invoices.csv", orders), []
     kills = [part for role in ("payment", "inventory", "notifications") for part in ("--kill", role)]
     of_sagas = ("--store", redis_url)
     for name, more in (("hybrid", of_sagas), ("commands", (*BY_COMMANDS, *of_sagas)), ("events", BY_EVENTS)):

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.servers]
 COUNT, KILLS = 24, 4
 
 
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.long)])
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.nightly)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "redis":
         url: str = request.getfixturevalue("redis_url")

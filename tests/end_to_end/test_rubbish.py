@@ -212,7 +212,8 @@ async def parked(channel: AbstractChannel, queue: str) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("store", [pytest.param("redis", marks=pytest.mark.long), "sqlite"])
+@pytest.mark.long
+@pytest.mark.parametrize("store", [pytest.param("redis", marks=pytest.mark.nightly), "sqlite"])
 async def test_rubbish_is_parked_once_and_the_shop_goes_on(
     tmp_path: Path, amqp_url: str, redis_url: str, namespace: str, store: str
 ) -> None:

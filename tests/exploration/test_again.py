@@ -60,7 +60,16 @@ def exploration(name: str) -> Exploration:
     return Exploration(SAGAS[name], BOUNDS)
 
 
-@pytest.mark.parametrize("name", every_day(list(SAGAS), ["a wait", "a lock, queued"]))
+AT_NIGHT = ("what was there before", "a lock, refused", "a lock, joined")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *every_day([one for one in SAGAS if one not in AT_NIGHT], ["a wait"]),
+        *every_day(AT_NIGHT, (), pytest.mark.nightly),
+    ],
+)
 def test_whatever_is_run_again_keeps_every_promise(name: str) -> None:
     once, found = exploration(name).run(), exploration(name).run_again()
     assert found.complete and found.violation is None, found.violation
@@ -69,7 +78,7 @@ def test_whatever_is_run_again_keeps_every_promise(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("left", [Left(1, 0, 0), Left(0, 1, 0), Left(0, 0, 1)], ids=["duplicate", "crash", "retry"])
-@pytest.mark.parametrize("name", ["a wait", "a lock, joined"])
+@pytest.mark.parametrize("name", ["a wait", pytest.param("a lock, joined", marks=pytest.mark.nightly)])
 def test_and_so_it_does_with_a_duplicate_a_crash_or_a_retry_anywhere(name: str, left: Left) -> None:
     once, more = exploration(name).run_again(), Exploration(SAGAS[name], Bounds(left, acts=AGAIN)).run_again()
     assert more.complete and more.violation is None, more.violation
@@ -79,11 +88,16 @@ def test_and_so_it_does_with_a_duplicate_a_crash_or_a_retry_anywhere(name: str, 
 @pytest.mark.parametrize(
     ("mutant", "on", "told"),
     [
-        ("kept though undone", "a pivot", "buy_ticket is begun before book_room has taken effect"),
         ("again though it stands", "a wait", "book_room has taken effect twice"),
-        ("no taken for yes", "a wait, told no", "the saga goes on, though word did not let it"),
-        ("held facts forgotten", "a fact held", "the saga is completed, and it published trip-booked.v1"),
-        ("goes on without its lock", "a lock, queued", "the saga begins without its lock"),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (
+                ("kept though undone", "a pivot", "buy_ticket is begun before book_room has taken effect"),
+                ("no taken for yes", "a wait, told no", "the saga goes on, though word did not let it"),
+                ("held facts forgotten", "a fact held", "the saga is completed, and it published trip-booked.v1"),
+                ("goes on without its lock", "a lock, queued", "the saga begins without its lock"),
+            )
+        ),
     ],
 )
 def test_no_rule_of_running_again_is_left_out_unseen(mutant: str, on: str, told: str) -> None:

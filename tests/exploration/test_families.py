@@ -97,6 +97,7 @@ _TAKEN: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_command_tells_of_both_together_and_of_each_rule() -> None:
     lines, told = in_words(SAGAS["before the pivot"])
     assert lines[0].startswith("✔ saga 'order' version 1, with those nested in it, cancelled at any moment: 217 states")
@@ -115,7 +116,7 @@ def explored(name: str, acts: frozenset[str], rules: FamilyRules = RULES) -> Fam
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", every_day(SAGAS, [name for name in SAGAS if name != "in a loop"], pytest.mark.nightly))
-@pytest.mark.parametrize("acts", [ALL, END], ids=["cancelled", "terminated"])
+@pytest.mark.parametrize("acts", every_day([ALL, END], [ALL]), ids=["cancelled", "terminated"])
 def test_whatever_happens_between_them_all_end_as_they_shall(name: str, acts: frozenset[str]) -> None:
     found = explored(name, acts)
     print(name, found.states, sorted(found.ends))  # noqa: T201

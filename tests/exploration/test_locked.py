@@ -46,6 +46,7 @@ def test_it_is_terminated_at_every_moment(first: Any) -> None:
     assert "terminated" in found.ends
 
 
+@pytest.mark.long
 def test_what_has_something_to_undo_is_not_undone_beside_whoever_has_the_lock() -> None:
     """It is parked, and goes on once a person tries again, or its turn comes."""
     found = explore(under("refuse", BEFORE), Bounds(Left(0, 0, 1)))

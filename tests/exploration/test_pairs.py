@@ -42,7 +42,7 @@ def test_nor_does_a_duplicate_or_a_crash_break_one(name: str, budgets: Left) -> 
     assert found.complete and found.violation is None, found.violation
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_so_does_a_saga_in_a_race() -> None:
     found = with_services("in a race", ALL)
     assert found.violation is None, found.story

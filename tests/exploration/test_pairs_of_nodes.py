@@ -57,7 +57,11 @@ def test_every_interleaving_of_a_pair_keeps_every_promise(pair: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("steps", [(Sleep(order_stays), reserve), (reserve, nap("nap"))], ids=["before", "behind"])
+@pytest.mark.parametrize(
+    "steps",
+    [(Sleep(order_stays), reserve), pytest.param((reserve, nap("nap")), marks=pytest.mark.nightly)],
+    ids=["before", "behind"],
+)
 def test_every_item_of_a_list_sleeps_for_itself(steps: Any) -> None:
     saga = saga_of(ForEach(lines, steps, at_once=2))
     bounds = Bounds(Left(0, 0, 0), frozenset({"cancel", "pause"}))

@@ -24,7 +24,7 @@ from tests.saga.trip import BookTrip as ByAir
     ("saga", "least"),
     [
         (trip_saga, 500),
-        (order_saga, 3_000),
+        pytest.param(order_saga, 3_000, marks=pytest.mark.long),
         pytest.param(parcel_saga, 3_000, marks=pytest.mark.nightly),
         pytest.param(sleeping_saga, 500, marks=pytest.mark.nightly),
         pytest.param(existing_saga, 1_000, marks=pytest.mark.nightly),

@@ -173,6 +173,7 @@ def test_on_a_terminal_it_shows_how_far_it_is(verify: Verify, monkeypatch: pytes
     assert "events deep" not in said.out
 
 
+@pytest.mark.long
 def test_it_runs_each_saga_again(verify: Verify, tmp_path: Path) -> None:
     said = verify("travel", *FEW, "--again", "--json", str(tmp_path / "found.json"))
     assert (said.code, said.err) == (0, "")

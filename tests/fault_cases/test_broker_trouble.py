@@ -130,6 +130,7 @@ async def test_a_command_that_no_queue_takes_waits_says_so_and_leaves_later(make
 # --- 20: alarms -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("on", "off"),
     [

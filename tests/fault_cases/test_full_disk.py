@@ -70,6 +70,7 @@ async def test_under_redis(make_trip: MakeTrip, tmp_path: Path) -> None:
             redis.kill()
 
 
+@pytest.mark.long
 async def test_under_the_broker(tmp_path: Path, namespace: str) -> None:
     """It raises its alarm and stops taking messages; what it had confirmed is there, and it takes more afterwards."""
     with small_disk(tmp_path / "disk", 300) as disk:

@@ -22,6 +22,7 @@ async def test_what_it_had_committed_goes_on_after_its_restart(make_trip: MakeTr
     await killed_at(make_trip(), failpoint)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("failpoint", every_day(["send.before@1", "send.after@1", "ack.before@2"], ("ack.before@2",)))
 async def test_the_same_with_redis(make_trip: MakeTrip, redis_url: str, redis_client: Redis, failpoint: str) -> None:
     await killed_at(make_trip(store=redis_url), failpoint)

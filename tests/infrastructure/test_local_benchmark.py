@@ -14,6 +14,7 @@ from tests.end_to_end.shop import remove
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 async def test_both_kinds_end_and_are_told(amqp_url: str, tmp_path: Path) -> None:
     addresses = Addresses(amqp_url, f"sqlite:///{tmp_path}/sagas.db", f"sqlite:///{tmp_path}/{{service}}.db")
     try:

@@ -6,6 +6,8 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from choros.store.barrier import Database, value_of
 from choros.store.memory.barrier import MemoryDatabase
 from choros.store.redis.barrier import RedisDatabase
@@ -67,6 +69,7 @@ def test_the_barrier_holds_in_sqlite(tmp_path: Path) -> None:
     explore(lambda: BarrierMachine(in_file(tmp_path / f"{next(number)}.db"), look), 10, 25)
 
 
+@pytest.mark.long
 def test_the_barrier_holds_in_redis(redis_url: str, namespace: str, redis_client: object) -> None:
     number = itertools.count()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import pytest
+
 from choros.store.memory.sagas import MemoryStore
 from choros.store.redis.sagas import RedisStore
 from choros.store.sagas import Store
@@ -51,6 +53,7 @@ def test_the_sqlite_store_lives_as_the_model(tmp_path: Path) -> None:
     explore(lambda: StoreMachine(in_file(tmp_path / f"{next(number)}.db")), 10, 20)
 
 
+@pytest.mark.long
 def test_the_redis_store_lives_as_the_model(redis_url: str, namespace: str, redis_client: object) -> None:
     number = itertools.count()
     explore(lambda: StoreMachine(in_redis(redis_url, f"{namespace}-{next(number)}")), 15, 25)

@@ -21,6 +21,7 @@ def test_the_page_that_is_committed_was_measured_in_every_part() -> None:
     assert NOT_RUN not in PAGE.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "command", "words"),

@@ -20,6 +20,7 @@ MONTHS = 270.0
 """Days, both changes of clocks among them."""
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("missed", [pytest.param("all", marks=pytest.mark.nightly), "once"])
 def test_each_time_is_started_once_and_none_is_lost(missed: WhenMissed) -> None:

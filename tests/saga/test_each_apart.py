@@ -150,6 +150,7 @@ def test_a_late_answer_to_an_item_that_lies_apart_changes_nothing() -> None:
     assert len(stray.strays) == 1
 
 
+@pytest.mark.slow
 def test_an_answer_to_a_late_item_costs_what_one_to_an_early_item_does() -> None:
     told = Answering(400)
     told.until("pay")
@@ -158,6 +159,7 @@ def test_an_answer_to_a_late_item_costs_what_one_to_an_early_item_does() -> None
     assert max(loaded) <= 2
 
 
+@pytest.mark.slow
 def test_an_undo_costs_the_same_however_many_there_are() -> None:
     told = Answering(200)
     told.until("pay")

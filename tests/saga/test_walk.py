@@ -15,6 +15,7 @@ from choros_verify.exploration.trial import try_mutant
 from tests.saga.shop import order_saga, parcel_saga
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("saga", "least"), [(order_saga, 1_000), (parcel_saga, 1_000)], ids=["order", "parcel"])
 def test_every_outcome_at_every_moment(saga: Saga[Any], least: int) -> None:

@@ -17,6 +17,7 @@ from choros.testing.conformance.stage import command, fact
 from choros.transport.port import Consumer, Published
 from choros.transport.rabbitmq import RabbitMQTransport
 from choros_verify.simulation.faults import Fault, FrameFault
+from tests.every_day import every_day
 from tests.simulation.broker_stage import PAYMENT, shop
 from tests.simulation.frame_stage import FrameStage, on_frames
 
@@ -65,7 +66,7 @@ async def whole_round(transport: RabbitMQTransport) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", get_args(FrameFault))
+@pytest.mark.parametrize("kind", every_day(get_args(FrameFault), ("close_channel", "slow_read")))
 def test_whoever_asks_has_an_answer(kind: FrameFault) -> None:
     for nth in range(1, LAST, 9):
         stage = FrameStage(Fault(kind, "one", nth, 3.0 if kind in ("slow_read", "late_answer") else 0.0), seed=nth)

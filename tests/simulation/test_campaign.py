@@ -26,6 +26,7 @@ def test_a_few_seeds_break_no_promise(scene: Scene) -> None:
     assert tally.runs == 60 and sum(tally.statuses.values()) > 60
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_nor_where_the_ids_of_almost_all_inputs_lie_beside_their_record(
     scene: Scene, monkeypatch: pytest.MonkeyPatch

@@ -53,6 +53,7 @@ def test_the_same_plan_gives_the_same_run(scene: Scene) -> None:
     assert [run.digest for run in first] == [run.digest for run in again]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("store", sorted(set(SHARES) - {"memory"}))
 def test_the_same_plan_gives_the_same_run_on_adapters(store: StoreKind) -> None:
@@ -62,6 +63,7 @@ def test_the_same_plan_gives_the_same_run_on_adapters(store: StoreKind) -> None:
     assert first == again
 
 
+@pytest.mark.long
 def test_another_seed_gives_another_run(scene: Scene) -> None:
     assert len({scene.examine(plan_for(seed, scene.setting), story=True).digest for seed in SEEDS}) == len(SEEDS)
 

@@ -53,6 +53,7 @@ def test_no_promise_is_broken_in_flows(own: tuple[str, ...]) -> None:
     assert tally.acts["flow ended well"] and tally.acts["flow ended badly"]
 
 
+@pytest.mark.long
 def test_nor_where_processes_reach_the_broker_by_frames() -> None:
     tally = campaign(Scene(flows.app, own=OWN, frames=True), range(1001, 1003))
     assert ["\n".join(failure(result)) for result in tally.failures] == []

@@ -74,6 +74,7 @@ def test_one_that_is_never_released_is_missed(scene: Scene, monkeypatch: pytest.
     assert any("was never released" in one for one in found), found
 
 
+@pytest.mark.long
 def test_one_that_is_not_undone_is_missed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """It answers that it is undone, and does nothing."""
     refused = ScriptLine(0, "ship", "do", "refused", code="no_lorry")

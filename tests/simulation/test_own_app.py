@@ -45,6 +45,7 @@ def test_a_services_own_handlers_run_and_change_its_own_tables() -> None:
         world.end()
 
 
+@pytest.mark.long
 def test_own_handlers_break_no_promise_either() -> None:
     tally = campaign(Scene(library.app, own=["shelf", "desk"]), range(1, 41))
     assert [result.violations for result in tally.failures] == []
@@ -212,6 +213,7 @@ def test_the_command_replays_a_seed() -> None:
     assert "trace " in first.output and "started" in first.output
 
 
+@pytest.mark.long
 def test_a_violation_is_told_with_its_seed_and_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     no_dedupe(monkeypatch)
     ran = CliRunner().invoke(command_line, ["run", LIBRARY, "--campaigns", "25", "--workers", "1"])

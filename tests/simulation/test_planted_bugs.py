@@ -27,7 +27,7 @@ FROM = {
 }  # fmt: skip
 """The first seed to try, where it is known that the ones before find nothing: that only saves time."""
 QUICK = (
-    "acknowledged_before_the_commit", "no_dedupe", "fact_numbers_that_start_again", "one_reply_queue_for_every_store",
+    "acknowledged_before_the_commit", "fact_numbers_that_start_again", "one_reply_queue_for_every_store",
 )  # fmt: skip
 """Those that are found in a moment; the others are looked for where there is more time."""
 FEW = 4

@@ -15,6 +15,7 @@ from choros_verify import Scene, campaign, plan_for
 from tests.simulation import publishers
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("own", [(), ("payment", "loyalty", "club", "mails")])
 def test_no_promise_is_broken_where_services_publish(own: tuple[str, ...]) -> None:
     tally = campaign(Scene(publishers.app, own=own, store="memory"), range(1, 7))

@@ -131,6 +131,7 @@ def lonely() -> Saga[trip.BookTrip]:
     return Saga("lonely", start=trip.BookTrip, key=lambda it: it.trip_id, steps=(step,))
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_report() -> None:
     saga = lonely()
     alone = App("travel", sagas=[saga], services=[trip.railway])

@@ -101,6 +101,7 @@ def test_these_acts_find_what_nothing_else_does(scene: Scene, plant: Plant, monk
     assert scene.examine(without).violations == ()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_random_plans_have_them_and_say_how_many(scene: Scene) -> None:
     tally = Tally()

@@ -42,7 +42,8 @@ def test_it_is_asked_early_and_late_and_the_orchestrator_dies_over_it(scene: Sce
     assert said[-1].endswith("refused: too_late")
 
 
-@pytest.mark.parametrize("store", [pytest.param(one, marks=pytest.mark.long) for one in ("memory", "redis", "sqlite")])
+@pytest.mark.long
+@pytest.mark.parametrize("store", ["memory", pytest.param("redis", marks=pytest.mark.nightly), "sqlite"])
 def test_whatever_strikes_it_every_answer_holds_on_every_store(scene: Scene, store: StoreKind) -> None:
     on_this = Scene(app_of(delivery), starts=[(delivery, Order())], store=store)
     tally = campaign(on_this, range(1, 25))

@@ -45,6 +45,7 @@ def test_what_means_nothing_is_a_usage_error_with_a_hint(address: str, finding: 
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_drivers_are_imported_only_when_they_are_used() -> None:
     use = "from choros.roles.addresses import *; store_at('sqlite:///x'); tables_of('postgresql', 'store')"
     look = f"import sys; {use}; print('redis' in sys.modules, 'asyncpg' in sys.modules)"

@@ -144,7 +144,7 @@ def began_at(flow: Begun, fact: Fact, now: float) -> float:
         raise UsageError(sentence, "a function that has an answer for every fact that begins it.") from error
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         sentence = f"began of choreography {flow.name!r} gives no moment for this fact."
-        raise UsageError(sentence, "a datetime with its zone, as in datetime.now(UTC).")
+        raise UsageError(sentence, "a datetime with its zone, as in datetime(2026, 10, 25, tzinfo=UTC).")
     return moment.timestamp()
 
 
