@@ -37,6 +37,7 @@ def read_back(ended: Ended) -> list[str]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # three demos
 @pytest.mark.parametrize("orders", [150, pytest.param(COUNT, marks=pytest.mark.nightly)])
 async def test_nor_do_their_books_differ_on_rabbitmq_with_services_killed(
     tmp_path: Path, amqp_url: str, redis_url: str, orders: int
