@@ -158,6 +158,7 @@ def answer(desk: Desk, command: Envelope) -> Envelope:
     )  # fmt: skip
 
 
+@pytest.mark.long
 async def test_every_kind_is_put_back_by_processes_that_are_killed_and_two_at_once_and_handled_once(desk: Desk) -> None:
     await parked_of_every_kind(desk)
     before = await desk.rows()

@@ -94,6 +94,7 @@ async def test_killed_at_any_moment_it_has_its_effect_once(
     assert await counted(addresses, order.name) == [order.name] * 2
 
 
+@pytest.mark.long
 async def test_two_orchestrators_on_one_database_share_the_work(
     addresses: Addresses, namespace: str, tmp_path: Path
 ) -> None:

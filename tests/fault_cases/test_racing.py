@@ -88,6 +88,7 @@ def net(world: World, trip: str, status: str) -> None:
         assert "shipped by road 1" not in effects
 
 
+@pytest.mark.long
 async def test_a_new_version_while_the_old_one_is_under_way(make_trip: MakeTrip) -> None:
     """First beside the old one, then (rolled too far) alone: what is under way keeps its version, whoever gets the
     replies, and goes on where somebody knows it."""

@@ -162,6 +162,7 @@ def test_a_reply_that_a_validator_refuses_is_asked_for_before_anything_runs() ->
         Scene(vault)
 
 
+@pytest.mark.long
 def test_a_campaign_in_which_nothing_is_ever_completed_says_so() -> None:
     def fails(_: Hold) -> Numbered:
         raise KeyError("number")

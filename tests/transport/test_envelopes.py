@@ -130,6 +130,7 @@ def test_bytes_that_were_damaged(envelope: Envelope, data: st.DataObject | None)
     check(data.draw(damaged_bytes(whole)) if data else whole[:-1], envelope.data.encode())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_each_byte_of_a_message_damaged() -> None:
     for envelope in SENT:
