@@ -55,7 +55,7 @@ FAST := $(addprefix tests/,app desk facts messages reference saga store telemetr
 EXHAUSTIVE := tests/store/test_agreement.py tests/wire/test_envelope_fuzz.py tests/messages/test_reading_fuzz.py \
   tests/wire/test_keys_ids.py
 DEAR := $(wildcard tests/store/test_sqlalchemy_*.py) tests/store/test_sql_databases.py \
-  $(wildcard tests/reference/test_order_http*.py)
+  $(wildcard tests/reference/test_order_http*.py) tests/reference/test_books.py tests/reference/test_shipping.py
 
 # Two workers: each has everything to import.
 test-fast: $(VENV)/.dev ## the pure parts of the suite, and the stores without a server: seconds
