@@ -186,6 +186,7 @@ def test_loops_in_loops_that_lie_apart() -> None:
     pay_leg = run.instance.state("pay_halves").leg
     assert pay_leg
     assert len(Pay.from_json(pay_leg.command).shelves) == 36
+    assert run.looks[-1] <= 4, "what all of them were answered with comes with a look for each depth, not for each"
     key = run.sent[-1]
     run.refuse(key, "declined")
     count = len(answered)

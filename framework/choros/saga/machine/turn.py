@@ -307,11 +307,11 @@ class Turn(ABC):
         return self._message(need, step)
 
     def _each(self, step: str) -> list[str]:
-        """The paths of this step in all items."""
+        """The paths of this step in all items; where there are lists within, these come with one look."""
         loop, bracket, rest = self._latest(step).partition("[]")
-        return (
-            [one for item in self._items(loop) for one in self._each(item + rest)] if bracket else [self._latest(step)]
-        )
+        if "[]" in rest and "[-1]" not in rest:
+            self.want(item + rest.partition("[]")[0] for item in self._items(loop))
+        return [one for item in self._items(loop) for one in self._each(item + rest)] if bracket else [loop]
 
     def _latest(self, step: str) -> str:
         """The path with the index of the last time where that is meant, as far as it is known in which item."""
