@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import choros
 from tests.budgets import FACES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +74,37 @@ def test_a_deeper_path_is_known(name: str) -> None:
 @pytest.mark.slow
 def test_a_face_waits_for_nothing_that_it_does_not_need() -> None:
     late = {"pytest", "typer", "fastapi", "aio_pika", "redis", "choros.transport.rabbitmq", "choros.transport.memory"}
-    code = f"import choros, choros.testing, sys; print(*{late} & sys.modules.keys())"
+    code = f"from choros import *; import choros.testing, sys; print(*{late} & sys.modules.keys())"
+    assert said_by(code) == "\n"
+
+
+@pytest.mark.slow
+def test_a_package_of_contracts_loads_nothing_that_it_does_not_use() -> None:
+    code = (
+        "from choros import Command, Done, Fact, Reply; import sys; print(*(m for m in sys.modules if 'choros.' in m))"
+    )
+    loaded = said_by(code).split()
+    assert "choros.messages" in loaded
+    assert not [name for name in loaded if name.startswith(("choros.app", "choros.saga", "choros.store", "choros.r"))]
+
+
+def test_a_name_is_loaded_from_where_type_checkers_find_it() -> None:
+    tree = ast.parse(Path(choros.__file__).read_text())
+    imports = [one for one in ast.walk(tree) if isinstance(one, ast.ImportFrom)]
+    homes = {
+        name.name: one.module for one in imports for name in one.names if one.module and name.name in choros.__all__
+    }
+    found = {name: getattr(importlib.import_module(home), name) for name, home in homes.items()}
+    assert found.keys() == set(choros.__all__)
+    assert [name for name in choros.__all__ if getattr(choros, name) is not found[name]] == []
+    assert set(dir(choros)) > found.keys()
+
+
+def test_a_name_that_there_is_not_is_said() -> None:
+    with pytest.raises(ImportError, match="cannot import name 'Sagas' from 'choros'"):
+        exec("from choros import Sagas")
+
+
+def said_by(code: str) -> str:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ended.stdout == "\n"
+    return ended.stdout
