@@ -15,7 +15,7 @@ from choros.app.sending import headers_text
 from choros.errors import UsageError, unknown
 from choros.messages import Fact
 from choros.runtime.client.program_facts import check_begins_nothing, fact_of_program
-from choros.runtime.host.outbox_rows import fact_key
+from choros.runtime.host.outbox_rows import leaving_fact
 from choros.runtime.host.relay import Relay
 from choros.runtime.host.retention import SWEEP_SECONDS, keep_forgetting
 from choros.runtime.host.service_outbox import FACTS, RowsLeaving
@@ -55,9 +55,7 @@ def fact_row(app: App, name: str, fact: Fact, key: str, seq: int, correlation_id
         program, fact, namespace=app.namespace, at=moment, key=key, seq=seq, correlation_id=correlation_id,
         own_headers=headers_text(headers),
     )  # fmt: skip
-    return Row(
-        key=fact_key(name, key, seq), state="publishing", content=envelope.dumps(), began=moment, since=moment
-    )  # fmt: skip
+    return leaving_fact(name, envelope, moment)
 
 
 def same_fact(one: str, other: str) -> bool:

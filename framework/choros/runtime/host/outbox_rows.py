@@ -76,7 +76,7 @@ def stream_of(about: Envelope) -> str:
 async def facts_of_stream(service: str, stream: str, transaction: Transaction) -> list[Row]:
     """What a service has published in a stream, of which the rows are still there."""
     count = await transaction.read_row(_count_key(service, stream))
-    keys = [fact_key(service, stream, seq) for seq in range(1, int(count.content) + 1)] if count else []
+    keys = [_fact_key(service, stream, seq) for seq in range(1, int(count.content) + 1)] if count else []
     found: list[Row] = []
     for start in range(0, len(keys), _AT_ONCE):
         found += filter(None, await transaction.read_rows(keys[start : start + _AT_ONCE]))
@@ -105,17 +105,11 @@ class OutboxRows:
             return None
         seq = int(count.content) + 1 if count else 1
         since = max(now, count.since + _TICK) if count else now
-        before = await self._transaction.read_row(fact_key(self._service, stream, seq - 1)) if count else None
+        before = await self._transaction.read_row(_fact_key(self._service, stream, seq - 1)) if count else None
         source = service_source(self._namespace, self._service)
         began = began_at(self._flows.starts[fact.type_name], fact, now) if begins else self._about.began
         message = self._message("fact", fact, source, now, stream=stream, seq=seq, began=began, **flow)
-        row = Row(
-            key=fact_key(self._service, stream, seq),
-            state="publishing",
-            content=message.dumps(),
-            began=since,
-            since=since,
-        )
+        row = leaving_fact(self._service, message, since)
         await self._transaction.write_row(row)
         state: RowState = "begun" if begins else count.state if count else "count"
         await self._transaction.write_row(Row(key=key, state=state, content=str(seq), began=since, since=since))
@@ -167,8 +161,13 @@ def _count_key(service: str, stream: str) -> str:
     return _joined("count", service, stream)
 
 
-def fact_key(service: str, stream: str, seq: int) -> str:
-    """Of the row of a fact, by whose it is and which in its stream."""
+def leaving_fact(service: str, fact: Envelope, since: float) -> Row:
+    """A fact on its way out, by whose it is and which in its stream."""
+    key = _fact_key(service, fact.stream, fact.seq)
+    return Row(key=key, state="publishing", content=fact.dumps(), began=since, since=since)
+
+
+def _fact_key(service: str, stream: str, seq: int) -> str:
     return _joined("out", service, "fact", stream, str(seq))
 
 
