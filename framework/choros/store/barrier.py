@@ -132,6 +132,7 @@ class Transaction(ABC):
     def given(self, kind: type) -> Any:
         """What a handler takes in the transaction's place: one of `sessions`, in this very transaction. Only asked of
         who names such: any other is refused when the service's database is opened."""
+        # Not abstract: most have no sessions. Here comes only an adapter that names some, and gives none.
         raise NotImplementedError(f"{type(self).__name__} gives no {kind.__name__}.")
 
 
